@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * BlockBackend: an open image as its user sees it.
+ *
+ * Contexts. Any thread may send requests to one BlockBackend. A request runs in
+ * the AioContext of the thread that sent it (qemu_get_current_aio_context()); a
+ * thread that has none runs blocking calls in a private one, and its blk_aio_*
+ * requests in the backend's own context. Opening, closing, draining and changing
+ * the graph belong to the thread of the backend's context.
+ *
+ *   coroutine      blk_co_*: only inside a coroutine; returns when done.
+ *   any            blk_aio_*: from a coroutine or not; the callback runs in the
+ *                  request's context, never before blk_aio_* has returned.
+ *   not coroutine  blk_pread() and its kin, blk_drain(): poll the context until done.
+ *                  blk_pread() and its kin may be called inside a coroutine as well
+ *                  and then act as blk_co_*.
+ *
+ * Units are bytes. Results are 0 (or a count where said) or -errno. Buffers and
+ * vectors belong to the caller and must live until the request has completed.
+ */
+#ifndef BLOCK_BLOCK_BACKEND_H
+#define BLOCK_BLOCK_BACKEND_H
+
+#include "block/block-common.h"
+#include "block/block-options.h"
+#include "qapi/error.h"
+#include "qemu/aio.h"
+#include "qemu/coroutine.h"
+#include "qemu/iov.h"
+
+#pragma GCC visibility push(default)
+G_BEGIN_DECLS
+
+/* --- opening and closing --- */
+
+/*
+ * Opens an image and returns a backend for it, with one reference; NULL and @errp
+ * on failure. @filename may be a path, "file:PATH", "json:{...}" or NULL when
+ * @options says it all. @reference must be NULL (node references are not
+ * supported here; the parameter keeps QEMU's order). @options is consumed, also on
+ * failure; NULL: none. Without "driver" in @options the format is probed.
+ * @flags: BDRV_O_*. The backend's context is the calling thread's.
+ */
+BlockBackend *blk_new_open(const char *filename, const char *reference,
+                           BlockOptions *options, int flags, Error **errp);
+
+/* A backend without an image; see blk_insert_bs() in block-driver.h. */
+BlockBackend *blk_new(AioContext *ctx, uint64_t perm, uint64_t shared_perm);
+
+void blk_ref(BlockBackend *blk);
+/* The last reference drains and closes the image. NULL is fine. */
+void blk_unref(BlockBackend *blk);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockBackend, blk_unref)
+
+BlockDriverState *blk_bs(BlockBackend *blk);
+AioContext *blk_get_aio_context(BlockBackend *blk);
+/* Moves the backend to another home context; drains first. */
+int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp);
+
+/* --- coroutine interface --- */
+
+int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
+                               QEMUIOVector *qiov, BdrvRequestFlags flags);
+int coroutine_fn blk_co_preadv_part(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                    QEMUIOVector *qiov, size_t qiov_offset,
+                                    BdrvRequestFlags flags);
+int coroutine_fn blk_co_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf,
+                              BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                QEMUIOVector *qiov, BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwritev_part(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                     QEMUIOVector *qiov, size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
+                               const void *buf, BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                      BdrvRequestFlags flags);
+int coroutine_fn blk_co_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                          const void *buf);
+int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
+int coroutine_fn blk_co_flush(BlockBackend *blk);
+int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
+                                 PreallocMode prealloc, BdrvRequestFlags flags,
+                                 Error **errp);
+
+/*
+ * Says of [@offset, @offset + @bytes) what the whole chain of layers holds
+ * (BDRV_BLOCK_* bits; ALLOCATED: some layer defines it), for the first *@pnum bytes.
+ */
+int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                     int64_t *pnum);
+
+/* --- callback interface --- */
+
+/* @cb gets 0 or -errno. blk_aio_preadv() and _pwritev() move qiov->size bytes. */
+BlockAIOCB *blk_aio_preadv(BlockBackend *blk, int64_t offset, QEMUIOVector *qiov,
+                           BdrvRequestFlags flags, BlockCompletionFunc *cb, void *opaque);
+BlockAIOCB *blk_aio_pwritev(BlockBackend *blk, int64_t offset, QEMUIOVector *qiov,
+                            BdrvRequestFlags flags, BlockCompletionFunc *cb, void *opaque);
+BlockAIOCB *blk_aio_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                  BdrvRequestFlags flags, BlockCompletionFunc *cb,
+                                  void *opaque);
+BlockAIOCB *blk_aio_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes,
+                             BlockCompletionFunc *cb, void *opaque);
+BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb, void *opaque);
+/* Waits for the request, cancelled or completed; its callback has run on return. */
+void blk_aio_cancel(BlockAIOCB *acb);
+/* Asks for cancellation; the callback runs in any case. */
+void blk_aio_cancel_async(BlockAIOCB *acb);
+
+/* --- blocking interface --- */
+
+int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+               BdrvRequestFlags flags);
+int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                BdrvRequestFlags flags);
+int blk_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf,
+              BdrvRequestFlags flags);
+int blk_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes, const void *buf,
+               BdrvRequestFlags flags);
+int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                      BdrvRequestFlags flags);
+int blk_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
+                          const void *buf);
+int blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
+int blk_flush(BlockBackend *blk);
+int blk_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
+                 BdrvRequestFlags flags, Error **errp);
+int blk_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum);
+/* Makes the whole image read as zeroes if that is cheap; -ENOTSUP otherwise. */
+int blk_make_zero(BlockBackend *blk, BdrvRequestFlags flags);
+
+/* --- drain: nothing is in flight between begin and end; new requests wait --- */
+
+void blk_drain(BlockBackend *blk);
+void blk_drained_begin(BlockBackend *blk);
+void blk_drained_end(BlockBackend *blk);
+/* All backends of the calling thread's context. */
+void blk_drain_all(void);
+
+/* Batch the requests between the two calls into one submission (nests; see qemu/defer-call.h). */
+void blk_io_plug(void);
+void blk_io_unplug(void);
+
+/* --- what the image is --- */
+
+/* The image's length in bytes, or -errno (-ENOMEDIUM without an image). */
+int64_t blk_getlength(BlockBackend *blk);
+int64_t coroutine_fn blk_co_getlength(BlockBackend *blk);
+int64_t blk_nb_sectors(BlockBackend *blk);
+bool blk_is_available(BlockBackend *blk);
+bool blk_is_writable(BlockBackend *blk);
+/* Alignment that requests should have to be fast, in bytes. */
+uint32_t blk_get_request_alignment(BlockBackend *blk);
+/* Largest useful request, in bytes. */
+int64_t blk_get_max_transfer(BlockBackend *blk);
+int blk_get_max_iov(BlockBackend *blk);
+/* Writes complete only when the data is on stable storage (cache=writethrough). */
+bool blk_enable_write_cache(BlockBackend *blk);
+void blk_set_enable_write_cache(BlockBackend *blk, bool wce);
+
+/* A buffer for requests: aligned for O_DIRECT; freed with qemu_vfree(). */
+void *blk_blockalign(BlockBackend *blk, size_t size);
+/* NULL when there is no memory: for sizes that come from outside. */
+void *blk_try_blockalign(BlockBackend *blk, size_t size);
+
+G_END_DECLS
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * For authors of drivers: the driver table, the node, and how a driver talks to
+ * its children. docs/adding-a-driver.md walks through block/drivers/null.c.
+ *
+ * The core does what is the same for all: range and flag checks, alignment and
+ * read-modify-write, splitting at limits, serialising, drain, emulation of what a
+ * driver lacks. It checks every driver call's arguments and return value at one
+ * place (block/driver-call.c), so a driver may rely on:
+ *   - offset and bytes are aligned to bl.request_alignment, lie within the image
+ *     (writes and zeroes too; a driver never sees a request beyond the end, except that
+ *     the last request of an image of odd size is rounded up to the alignment),
+ *     and are at most bl.max_transfer;
+ *   - flags hold nothing but what the driver declared in supported_*_flags;
+ *   - callbacks marked coroutine_fn run in a coroutine, in the AioContext of the
+ *     thread that sent the request: several threads at once.
+ */
+#ifndef BLOCK_BLOCK_DRIVER_H
+#define BLOCK_BLOCK_DRIVER_H
+
+#include "block/block-common.h"
+#include "block/block-options.h"
+#include "block/block-backend.h"
+#include "qapi/error.h"
+#include "qemu/aio.h"
+#include "qemu/coroutine.h"
+#include "qemu/iov.h"
+
+#pragma GCC visibility push(default)
+G_BEGIN_DECLS
+
+/* What a node can take; all in bytes; 0 means no limit unless said. */
+typedef struct BlockLimits {
+    uint32_t request_alignment;   /* power of two, at least 1 */
+    int64_t max_transfer;         /* multiple of request_alignment */
+    uint32_t opt_transfer;
+    int64_t max_pdiscard;
+    uint32_t pdiscard_alignment;
+    int64_t max_pwrite_zeroes;
+    uint32_t pwrite_zeroes_alignment;
+    size_t min_mem_alignment;     /* address alignment of buffers, at least 1 */
+    size_t opt_mem_alignment;
+    int max_iov;                  /* entries of a vector, at least 1 */
+} BlockLimits;
+
+/*
+ * A child edge of the graph. Owned by the parent node; changes only while both are drained.
+ */
+struct BdrvChild {
+    BlockDriverState *bs;
+    const char *name;             /* "file", "backing" ... */
+    BlockDriverState *parent;     /* NULL: the parent is a BlockBackend */
+    uint64_t perm, shared_perm;   /* BLK_PERM_* */
+};
+
+/*
+ * A node. What stands here is for drivers; the core's own state hides behind core.
+ * open_flags, bl and the children change only while the node is drained.
+ */
+struct BlockDriverState {
+    BlockDriver *drv;             /* NULL: closed */
+    void *opaque;                 /* drv->instance_size bytes, zeroed before open */
+    int open_flags;               /* BDRV_O_* */
+    bool read_only;
+    bool force_share;             /* take no image locks (qemu-img -U) */
+    BdrvChild *file;              /* the node with the image's bytes, or NULL */
+    BdrvChild *backing;           /* the node below, or NULL */
+    BlockLimits bl;
+    /* Flags (BDRV_REQ_*) the driver handles itself; the core emulates FUA. Set in open. */
+    unsigned supported_read_flags;
+    unsigned supported_write_flags;
+    unsigned supported_zero_flags;
+    unsigned supported_truncate_flags;
+    char *filename;               /* as the user named it */
+    char *exact_filename;         /* plain file name, "" when there is none */
+    char *backing_file;           /* the name that the image holds, or NULL */
+    char *backing_format;
+    struct BlockNodeCore *core;   /* block/node.h */
+};
+
+/*
+ * The driver table. Only format_name is always required; a protocol driver
+ * needs bdrv_open and bdrv_co_getlength too. Data callbacks return 0 or
+ * -errno, never a count.
+ */
+struct BlockDriver {
+    const char *format_name;
+    /* Prefix of file names ("null-co" for "null-co://"); NULL for formats. */
+    const char *protocol_name;
+    size_t instance_size;
+    bool is_filter;
+    /* A format driver whose bytes lie in a "file" child that the core opens before bdrv_open. */
+    bool is_format;
+    bool supports_backing;
+
+    /* How sure is it that these first bytes are of this format: 0 to 100. */
+    int (*bdrv_probe)(const uint8_t *buf, int buf_size, const char *filename);
+    /* A host device (rather than a regular file) that this driver would open: 0 to 100. */
+    int (*bdrv_probe_device)(const char *filename);
+    /* Takes filename apart into @options; for protocol drivers. NULL: "filename" is set. */
+    void (*bdrv_parse_filename)(const char *filename, BlockOptions *options, Error **errp);
+
+    /* Takes its keys from @options. 0 or -errno with @errp. Not in a coroutine. */
+    int (*bdrv_open)(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp);
+    /* Drained before; errors of the last writes have been reported by a flush. */
+    void (*bdrv_close)(BlockDriverState *bs);
+    /* Fills bs->bl; it comes with the limits of bs->file (or defaults) set. */
+    void (*bdrv_refresh_limits)(BlockDriverState *bs, Error **errp);
+    /* 0 or -errno with @errp; "size" in @opts. */
+    int coroutine_fn (*bdrv_co_create_opts)(BlockDriver *drv, const char *filename,
+                                            BlockOptions *opts, Error **errp);
+    const BlockCreateOption *create_opts;
+
+    /*
+     * Move @bytes between [@offset...) and @qiov from its byte @qiov_offset on.
+     */
+    int coroutine_fn (*bdrv_co_preadv_part)(BlockDriverState *bs, int64_t offset,
+                                            int64_t bytes, QEMUIOVector *qiov,
+                                            size_t qiov_offset, BdrvRequestFlags flags);
+    int coroutine_fn (*bdrv_co_pwritev_part)(BlockDriverState *bs, int64_t offset,
+                                             int64_t bytes, QEMUIOVector *qiov,
+                                             size_t qiov_offset, BdrvRequestFlags flags);
+    /* Make the range read as zeroes; -ENOTSUP: the core writes zeroes. */
+    int coroutine_fn (*bdrv_co_pwrite_zeroes)(BlockDriverState *bs, int64_t offset,
+                                              int64_t bytes, BdrvRequestFlags flags);
+    /* A hint; -ENOTSUP counts as success for the user. */
+    int coroutine_fn (*bdrv_co_pdiscard)(BlockDriverState *bs, int64_t offset,
+                                         int64_t bytes);
+    int coroutine_fn (*bdrv_co_pwritev_compressed_part)(BlockDriverState *bs, int64_t offset,
+                                                        int64_t bytes, QEMUIOVector *qiov,
+                                                        size_t qiov_offset);
+    /* Writes the driver's own caches to its children; the core then flushes those. */
+    int coroutine_fn (*bdrv_co_flush_to_os)(BlockDriverState *bs);
+    /* Makes what was written durable; a driver without children implements this one. */
+    int coroutine_fn (*bdrv_co_flush_to_disk)(BlockDriverState *bs);
+
+    /*
+     * Status of [@offset, @offset + @bytes): sets 0 < *@pnum <= @bytes, and with
+     * OFFSET_VALID *@map (bytes) and *@file. @want_zero false: be quick rather than exact
+     * about zeroes. Returns BDRV_BLOCK_* bits or -errno. Missing: all data, unless filter.
+     */
+    int coroutine_fn (*bdrv_co_block_status)(BlockDriverState *bs, bool want_zero,
+                                             int64_t offset, int64_t bytes, int64_t *pnum,
+                                             int64_t *map, BlockDriverState **file);
+    /* @exact: to this very length; otherwise longer is fine too (devices). */
+    int coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset, bool exact,
+                                         PreallocMode prealloc, BdrvRequestFlags flags,
+                                         Error **errp);
+    int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
+    int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(BlockDriverState *bs);
+    int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs, BlockDriverInfo *bdi);
+    /* The length can change behind our back (devices): never use a cached one. */
+    bool has_variable_length;
+    /* NULL: what the file child says, 0 without one. */
+    int (*bdrv_has_zero_init)(BlockDriverState *bs);
+
+    /* Called around a drain, in the home context. */
+    void (*bdrv_drain_begin)(BlockDriverState *bs);
+    void (*bdrv_drain_end)(BlockDriverState *bs);
+    void (*bdrv_detach_aio_context)(BlockDriverState *bs);
+    void (*bdrv_attach_aio_context)(BlockDriverState *bs, AioContext *new_context);
+    /* The permissions that the parents need together have changed (image locks). */
+    int (*bdrv_check_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared,
+                           Error **errp);
+    void (*bdrv_set_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared);
+    void (*bdrv_abort_perm_update)(BlockDriverState *bs);
+
+    /* Options kept after a reconnection of names: used to print "json:{...}". NULL-ended. */
+    const char *const *strong_runtime_opts;
+};
+
+/* --- requests to a child: what a format driver uses; same rules as blk_co_* --- */
+
+int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
+                                QEMUIOVector *qiov, BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset, int64_t bytes,
+                                     QEMUIOVector *qiov, size_t qiov_offset,
+                                     BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes,
+                                 QEMUIOVector *qiov, BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t bytes,
+                                      QEMUIOVector *qiov, size_t qiov_offset,
+                                      BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
+                               BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset, int64_t bytes,
+                                const void *buf, BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
+                                       BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t bytes);
+int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
+                                  PreallocMode prealloc, BdrvRequestFlags flags,
+                                  Error **errp);
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
+int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs);
+int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      int64_t *pnum, int64_t *map, BlockDriverState **file);
+/* Blocking forms of the above for open and close (not in a coroutine; in one they act as bdrv_co_*). */
+int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
+               BdrvRequestFlags flags);
+int bdrv_pwrite(BdrvChild *child, int64_t offset, int64_t bytes, const void *buf,
+                BdrvRequestFlags flags);
+int bdrv_flush(BlockDriverState *bs);
+
+/* --- nodes --- */
+
+/* Drivers add themselves in the table of block/drivers.c with this. */
+void bdrv_register(BlockDriver *drv);
+
+/*
+ * Opens a node (see blk_new_open() for the parameters); one reference. Main or home thread.
+ */
+BlockDriverState *bdrv_open(const char *filename, const char *reference,
+                            BlockOptions *options, int flags, Error **errp);
+/*
+ * Opens the child "@bdref_key" of @parent from the options "@bdref_key.*" and
+ * attaches it; for filters and formats that have more than "file" and "backing".
+ */
+BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options,
+                           const char *bdref_key, BlockDriverState *parent,
+                           bool allow_none, Error **errp);
+void bdrv_unref_child(BlockDriverState *parent, BdrvChild *child);
+void bdrv_ref(BlockDriverState *bs);
+void bdrv_unref(BlockDriverState *bs);
+/* Gives @blk the image @bs (takes a reference of its own). */
+int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp);
+void blk_remove_bs(BlockBackend *blk);
+
+/* Number of requests in flight of the node are counted with these by drivers that work in the background. */
+void bdrv_inc_in_flight(BlockDriverState *bs);
+void bdrv_dec_in_flight(BlockDriverState *bs);
+void bdrv_drained_begin(BlockDriverState *bs);
+void bdrv_drained_end(BlockDriverState *bs);
+
+/* A buffer aligned for the node; freed with qemu_vfree(). */
+void *qemu_blockalign(BlockDriverState *bs, size_t size);
+void *qemu_try_blockalign(BlockDriverState *bs, size_t size);
+
+G_END_DECLS
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Images as files: finding formats, creating, and asking what an image is. For
+ * tools; what moves data is in block-backend.h. Main or home thread, not in a coroutine.
+ */
+#ifndef BLOCK_BLOCK_IMAGE_H
+#define BLOCK_BLOCK_IMAGE_H
+
+#include "block/block-common.h"
+#include "block/block-options.h"
+#include "qapi/error.h"
+
+#pragma GCC visibility push(default)
+G_BEGIN_DECLS
+
+/* Registers the built-in drivers; idempotent, any thread. blk_new_open() calls it. */
+void bdrv_init(void);
+
+/* NULL: no such format or protocol. Strings and tables are static. */
+BlockDriver *bdrv_find_format(const char *format_name);
+/* Calls @it for every driver name, sorted. */
+void bdrv_iterate_format(void (*it)(void *opaque, const char *name), void *opaque);
+const char *bdrv_driver_name(const BlockDriver *drv);
+/* The creation options of a format; NULL: it cannot create images. */
+const BlockCreateOption *bdrv_create_options(const BlockDriver *drv);
+/* The creation options of the protocol driver that would hold @filename. */
+const BlockCreateOption *bdrv_protocol_create_options(const char *filename, Error **errp);
+
+/*
+ * Creates the image @filename in format @drv. @opts holds "size" (bytes, decimal)
+ * and the format's own options, and is consumed. 0 or -errno with @errp; on
+ * failure a file that did not exist before does not exist afterwards.
+ */
+int bdrv_create(BlockDriver *drv, const char *filename, BlockOptions *opts, Error **errp);
+
+/*
+ * Translates qemu-img's names: none, off, directsync, writeback, writethrough,
+ * unsafe. Replaces the cache bits of *@flags. 0, or -1 for an unknown name.
+ */
+int bdrv_parse_cache_mode(const char *mode, int *flags, bool *writethrough);
+/* "native", "threads" (later "io_uring"). 0, or -1 for an unknown name. */
+int bdrv_parse_aio(const char *mode, int *flags);
+/* "unmap"/"on", "ignore"/"off". */
+int bdrv_parse_discard_flags(const char *mode, int *flags);
+
+/* --- of one node --- */
+
+const char *bdrv_get_format_name(BlockDriverState *bs);
+/* The file name as the user would give it, possibly "json:{...}". */
+const char *bdrv_get_filename(BlockDriverState *bs);
+/* Bytes, or -errno. */
+int64_t bdrv_getlength(BlockDriverState *bs);
+/* Bytes that the image takes on the host's disk, or -errno. */
+int64_t bdrv_get_allocated_file_size(BlockDriverState *bs);
+int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+bool bdrv_is_read_only(BlockDriverState *bs);
+bool bdrv_is_encrypted(BlockDriverState *bs);
+/* The driver stores nothing itself but passes on to a child. */
+bool bdrv_is_filter(BlockDriverState *bs);
+/* New space that a truncate adds reads as zeroes, and so does a fresh image. */
+int bdrv_has_zero_init(BlockDriverState *bs);
+/* The node that holds the raw bytes ("file" child), or NULL. */
+BlockDriverState *bdrv_primary_bs(BlockDriverState *bs);
+/* The backing node, or NULL. */
+BlockDriverState *bdrv_backing_bs(BlockDriverState *bs);
+/* Calls @it for each child with the child's name ("file", "backing"). */
+void bdrv_iterate_children(BlockDriverState *bs,
+                           void (*it)(void *opaque, const char *name, BlockDriverState *child),
+                           void *opaque);
+
+G_END_DECLS
+#pragma GCC visibility pop
+
+#endif
