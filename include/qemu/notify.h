@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* Callbacks in a list. The list locks nothing: its user says which thread may call. */
+#ifndef QEMU_NOTIFY_H
+#define QEMU_NOTIFY_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "qemu/queue.h"
+#include "qemu/typedefs.h"
+
+/* Fill in notify, then add it; the memory stays the caller's. */
+struct Notifier {
+    void (*notify)(Notifier *notifier, void *data);
+    QLIST_ENTRY(Notifier) node;
+};
+
+typedef struct NotifierList {
+    QLIST_HEAD(, Notifier) notifiers;
+} NotifierList;
+
+#define NOTIFIER_LIST_INITIALIZER(head) { QLIST_HEAD_INITIALIZER((head).notifiers) }
+
+G_BEGIN_DECLS
+#pragma GCC visibility push(default)
+
+void notifier_list_init(NotifierList *list);
+
+/* The one added last is called first. */
+void notifier_list_add(NotifierList *list, Notifier *notifier);
+
+/* Takes the notifier out of its list; it has to be in one. */
+void notifier_remove(Notifier *notifier);
+
+/* Calls every notifier of the list; one may remove (and free) itself meanwhile. */
+void notifier_list_notify(NotifierList *list, void *data);
+
+bool notifier_list_empty(NotifierList *list);
+
+#pragma GCC visibility pop
+G_END_DECLS
+
+#endif
