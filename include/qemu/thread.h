@@ -3,8 +3,9 @@
  * Threads, and locks that block threads. They do not know coroutines: a coroutine must
  * not yield while it holds one of these (use CoMutex of qemu/coroutine.h there).
  *
- * A failure of the system's primitive (out of memory, unlocking what another thread
- * holds, ...) is a bug of the program: it is reported by name on stderr and aborts.
+ * What the system reports as failure (a lock that was never initialised, destroying one
+ * that is held, no more threads) is a bug of the program or the end of it: it is named on
+ * stderr, with the caller's place, and aborts.
  */
 #ifndef QEMU_THREAD_H
 #define QEMU_THREAD_H
@@ -33,10 +34,12 @@ struct QemuCond {
     bool initialized;
 };
 
-/* count: posts not yet consumed; waiters: threads that sleep or are about to. */
+/*
+ * Low 32 bits: posts not yet consumed (the futex word); high 32 bits: threads that sleep
+ * or are about to. One word, so that a post learns both in its only access.
+ */
 struct QemuSemaphore {
-    unsigned count;
-    unsigned waiters;
+    aligned_uint64_t state;
 };
 
 /*
@@ -126,8 +129,8 @@ void qemu_thread_exit(void *retval) __attribute__((__noreturn__));
 void qemu_thread_naming(bool enable);
 
 /*
- * The notifier is called when the calling thread ends (also the main thread, through
- * exit). It has to stay valid until then or until removed by the same thread.
+ * The notifier is called when the calling thread ends, or calls exit(). It has to stay
+ * valid until then or until removed by the same thread.
  */
 void qemu_thread_atexit_add(Notifier *notifier);
 void qemu_thread_atexit_remove(Notifier *notifier);
