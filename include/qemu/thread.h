@@ -151,7 +151,7 @@ static inline void qemu_spin_init(QemuSpin *spin)
     qatomic_set(&spin->value, 0);
 }
 
-static inline void qemu_spin_destroy(QemuSpin *spin)
+static inline void qemu_spin_destroy(QemuSpin *spin G_GNUC_UNUSED)
 {
 }
 
