@@ -112,6 +112,10 @@ bool qemu_coroutine_entered(Coroutine *co);
 void qemu_coroutine_inc_pool_size(unsigned int additional_pool_size);
 void qemu_coroutine_dec_pool_size(unsigned int additional_pool_size);
 
+/* See qemu/coroutine.h; they stand here for qemu/lockable.h. */
+void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
+void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex);
+
 /*
  * The most bytes of its stack that the coroutine has used, in whole pages, since the
  * memory was last given back to the kernel (the pool does so when idle). Any thread; the
