@@ -59,7 +59,9 @@ struct Coroutine {
     void *stack_chunk;
     /* util/coroutine-pool.c: in the first coroutine of a batch. */
     Coroutine *pool_batch_next;
-    unsigned int pool_batch_size;
+    uint16_t pool_batch_size;
+    /* Has the usual stack, so that any creation can use it again. */
+    bool pooled;
     /* util/coroutine-sanitizer.h */
     unsigned int valgrind_stack_id;
     void *asan_fake_stack;
@@ -77,9 +79,8 @@ typedef struct CoroutineThread {
     Coroutine *current;
     /* What qemu_coroutine_enter gives to coroutines. */
     AioContext *ctx;
-    /* Ended coroutines for the next creations: how many, how many more fit. */
+    /* Ended coroutines for the next creations, and how many more fit there. */
     Coroutine *pool;
-    unsigned int pool_size;
     unsigned int pool_room;
     /* A second, full batch or NULL: moving between the two needs no lock. */
     Coroutine *pool_spare;
@@ -122,6 +123,9 @@ void coroutine_backend_delete(Coroutine *co);
  * position by enter and yield, so that its return is theirs.
  */
 void coroutine_switch(Coroutine *from, Coroutine *to);
+
+/* The code address where the suspended coroutine will go on, or NULL if not known. */
+const void *coroutine_backend_pc(const Coroutine *co);
 
 /* The name of the backend, as in the Meson option. */
 extern const char coroutine_backend_name[];
