@@ -48,13 +48,13 @@ expect() {
 setup
 expect "nothing missing: silent, no apt-get" '[ $rc = 0 ] && [ -z "$out$calls" ]'
 
-printf 'meson\nlibaio-dev\nfio\n' >missing
+printf 'meson\nlibaio-dev\nqemu-utils\n' >missing
 setup build
 expect "names what is missing" '[[ $out == *"Installing missing packages: meson libaio-dev" ]]'
 expect "updates once, then installs just that" \
     '[ $rc = 0 ] && [ "$(grep -c " update" <<<"$calls")" = 1 ] && [[ $calls == *" install meson libaio-dev" ]]'
 setup --check bench
-expect "--check installs nothing" '[ $rc = 1 ] && [ -z "$calls" ] && [ "$out" = "missing packages: fio" ]'
+expect "--check installs nothing" '[ $rc = 1 ] && [ -z "$calls" ] && [ "$out" = "missing packages: qemu-utils" ]'
 
 export FAKE_UID=1000
 setup build

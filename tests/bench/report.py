@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""usage: scripts/bench [--runs=N] [NAME...]
+
+Measures, and prints one line for each figure: ours, the reference's, the ratio, the goal.
+Names (default: all):
+  direct     4 KiB reads, O_DIRECT and Linux AIO, depths 32 and 128, against a bare
+             io_submit/io_getevents loop (tests/bench/bench-aio-bare.c)
+  null       null-co at depth 64 against the system's qemu-img bench
+  convert    an ext4 image to a raw file against the system's qemu-img convert
+  coroutine  switch and create, each backend, pinned to one core
+Every figure is the median of N runs (default 5) in which ours and the reference alternate.
+Nothing else should run on the machine. Files are made in build-bench/bench/ (about 4 GB).
+"""
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+BUILD = 'build-bench'
+OURS = f'{BUILD}/qemu-img-mini/qemu-img-mini'
+BARE = f'{BUILD}/tests/bench/bench-aio-bare'
+COROUTINE = f'{BUILD}/tests/bench/bench-coroutine'
+QEMU = shutil.which('qemu-img')
+FILES = f'{BUILD}/bench'
+
+
+def run(*command, **kwargs):
+    """Runs a command: (its output, wall time in s, CPU time in s)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          **kwargs)
+    wall = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"scripts/bench: '{' '.join(command)}' failed:\n{done.stdout}")
+    return done.stdout, wall, (after.ru_utime - before.ru_utime +
+                               after.ru_stime - before.ru_stime)
+
+
+def requests(count, *command):
+    """A run of `count` requests: (requests a second, CPU ns a request). The time is
+    what the program itself measures, from the first request to the last."""
+    output, _, cpu = run(*command)
+    seconds = float(re.search(r'completed in ([\d.]+) seconds', output).group(1))
+    return count / seconds, cpu / count * 1e9
+
+
+def alternate(runs, *sides):
+    """Runs the sides in turn; the medians of each side's figures."""
+    results = [[] for _ in sides]
+    for _ in range(runs):
+        for side, result in zip(sides, results):
+            result.append(side())
+    return [[statistics.median(column) for column in zip(*result)] for result in results]
+
+
+def line(what, ours, reference=None, goal=None, unit=''):
+    """goal: '>= 0.95' or '<= 1.25', of the ratio ours / reference."""
+    text = f'{what:<44}{ours:>12,.1f}'
+    if reference is not None:
+        ratio = ours / reference
+        text += f'{reference:>12,.1f}{ratio:>8.2f}'
+        if goal:
+            sign, bound = goal.split()
+            met = ratio >= float(bound) if sign == '>=' else ratio <= float(bound)
+            text += f'  {goal} {"met" if met else "MISSED"}'
+    print(f'{text}  {unit}' if unit else text, flush=True)
+
+
+def header(what, reference):
+    print(f'\n{what:<44}{"blkco":>12}{reference:>12}{"ratio":>8}  goal')
+
+
+def data_file(path, size):
+    """Really written, as the kernel serves holes and unwritten extents without the disk."""
+    if os.path.exists(path) and os.path.getsize(path) == size:
+        return
+    block = os.urandom(1 << 20)
+    with open(path, 'wb') as f:
+        for _ in range(size >> 20):
+            f.write(block)
+        os.fsync(f.fileno())
+
+
+def bench_direct(runs):
+    path = f'{FILES}/direct.img'
+    data_file(path, 1 << 30)
+    header('O_DIRECT, Linux AIO, 4 KiB reads', 'bare AIO')
+    for depth in 32, 128:
+        # So many requests as take about 1.5 s.
+        rate, _ = requests(20000, BARE, '-c', '20000', '-d', str(depth), path)
+        count = max(1000, int(rate * 1.5))
+        args = ['-c', str(count), '-d', str(depth)]
+        ours, bare = alternate(
+            runs,
+            lambda: requests(count, OURS, 'bench', *args, '-f', 'raw', '-t', 'none',
+                             '-i', 'native', path),
+            lambda: requests(count, BARE, *args, path))
+        line(f'depth {depth}: requests a second', ours[0], bare[0], '>= 0.95')
+        line(f'depth {depth}: CPU time a request', ours[1], bare[1], '<= 1.25', 'ns')
+
+
+def bench_null(runs):
+    header('null-co, depth 64', 'qemu-img')
+    count = 2000000
+    args = ['bench', '-c', str(count), '-d', '64', '--image-opts', 'driver=null-co,size=1G']
+    ours, qemu = alternate(runs, lambda: requests(count, OURS, *args),
+                           lambda: requests(count, QEMU, *args))
+    line('time a request', 1e9 / ours[0], 1e9 / qemu[0], '<= 0.35', 'ns')
+    line('CPU time a request', ours[1], qemu[1], None, 'ns')
+
+
+def bench_convert(runs):
+    source, target = f'{FILES}/disk.img', f'{FILES}/copy.img'
+    if not os.path.exists(source):
+        run('scripts/make-image', source, '300', '2048')
+
+    def convert(tool, *cache):
+        if os.path.exists(target):
+            os.unlink(target)
+        os.sync()
+        _, wall, cpu = run(tool, 'convert', '-f', 'raw', '-O', 'raw', *cache, source, target)
+        return wall * 1e3, cpu * 1e3
+
+    header('convert, ext4 image of 2 GiB, 300 MiB used', 'qemu-img')
+    for name, cache in ('cached', ()), ('direct', ('-t', 'none', '-T', 'none')):
+        ours, qemu = alternate(runs, lambda: convert(OURS, *cache),
+                               lambda: convert(QEMU, *cache))
+        line(f'{name}: time', ours[0], qemu[0], None, 'ms')
+        line(f'{name}: CPU time', ours[1], qemu[1], None, 'ms')
+    os.unlink(target)
+
+
+def bench_coroutine(runs):
+    core = str(max(os.sched_getaffinity(0)))
+    print(f'\ncoroutines, pinned to CPU {core}')
+    print(run('taskset', '-c', core, COROUTINE)[0], end='')
+
+
+def machine():
+    def first(pattern, path):
+        with open(path, encoding='utf-8') as f:
+            found = re.search(pattern, f.read(), re.M)
+        return found.group(1) if found else '?'
+
+    def version(*command):
+        try:
+            return run(*command)[0].splitlines()[0]
+        except FileNotFoundError:
+            return f'no {command[0]}'
+
+    uname = os.uname()
+    print(f"machine   {first(r'^model name.*: (.*)', '/proc/cpuinfo')}, "
+          f'{os.cpu_count()} CPUs, {uname.machine}')
+    print(f"system    {first(r'^PRETTY_NAME=.(.*).$', '/etc/os-release')}, "
+          f'kernel {uname.release}, load {os.getloadavg()[0]:.1f}')
+    print(f"compared  {version(OURS, '--version')}; {version('qemu-img', '--version')}; "
+          f"{version('cc', '--version')}")
+
+
+def main(args):
+    names = {'direct': bench_direct, 'null': bench_null, 'convert': bench_convert,
+             'coroutine': bench_coroutine}
+    runs = 5
+    chosen = []
+    for arg in args:
+        if arg in ('-h', '--help'):
+            print(__doc__, end='')
+            return 0
+        if re.fullmatch(r'--runs=[1-9]\d*', arg):
+            runs = int(arg.partition('=')[2])
+        elif arg in names:
+            chosen.append(arg)
+        else:
+            print(f"scripts/bench: unknown argument '{arg}'\n{__doc__}", file=sys.stderr)
+            return 2
+    os.makedirs(FILES, exist_ok=True)
+    machine()
+    for name in chosen or names:
+        names[name](runs)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
