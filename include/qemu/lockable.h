@@ -106,7 +106,7 @@ static inline QemuLockable *qemu_lockable_same_(QemuLockable *made)
 }
 
 /* the constant NULL */
-static inline QemuLockable *qemu_lockable_none_(QemuLockable *made)
+static inline QemuLockable *qemu_lockable_none_(QemuLockable *made G_GNUC_UNUSED)
 {
     return NULL;
 }

@@ -90,7 +90,7 @@ static inline RCUReadAuto *rcu_read_auto_lock(void)
     return (RCUReadAuto *)(uintptr_t)1;
 }
 
-static inline void rcu_read_auto_unlock(RCUReadAuto *section)
+static inline void rcu_read_auto_unlock(RCUReadAuto *section G_GNUC_UNUSED)
 {
     rcu_read_unlock();
 }
