@@ -39,7 +39,10 @@ typedef struct IOEngine {
      */
     int (*check_open)(int fd, int open_flags, Error **errp);
 
-    /* State for one context, in that context's thread; NULL with @errp. */
+    /*
+     * State for one context, in that context's thread; NULL with @errp. An engine without
+     * attach has no state: submit gets a pointer that it must not look at.
+     */
     IOEngineState *(*attach)(AioContext *ctx, Error **errp);
     /* Nothing is in flight; same thread, or the context is already dead to others. */
     void (*detach)(IOEngineState *state, AioContext *ctx);
@@ -47,7 +50,9 @@ typedef struct IOEngine {
     /*
      * Moves @bytes at @offset to or from @qiov from @qiov_offset on; yields until
      * done. 0 or -errno. Short transfers are resumed inside; a read beyond
-     * the end of the file fills with zeroes, as the file driver's length may be rounded up.
+     * the end of the file fills with zeroes, as the file driver's length may be rounded up;
+     * a write that moves nothing is -ENOSPC. BDRV_REQ_FUA: durable when it returns.
+     * Buffers are as the file wants them (O_DIRECT's alignment). FLUSH: @qiov is NULL.
      * Inside a plug section (defer_call_begin) submission waits for its end.
      */
     int coroutine_fn (*submit)(IOEngineState *state, int fd, IOEngineOp op, int64_t offset,
@@ -63,7 +68,8 @@ const IOEngine *io_engine_find(const char *name);
 
 /*
  * The calling thread's state of @engine, made if need be. NULL with @errp
- * (for example no AIO context left in the system). Any thread that has an AioContext.
+ * (for example no AIO context left in the system). Any thread that has an AioContext;
+ * the state is for this thread only, so look it up again after a change of context.
  */
 IOEngineState *io_engine_get_state(const IOEngine *engine, Error **errp);
 

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The size of a file: growing (sparse, allocated, or written out) and shrinking.
+ *
+ * A growth that fails puts the old size back. Preallocation touches nothing but what
+ * lies behind the old end.
+ */
+#include "qemu/thread-pool.h"
+
+#include "block/drivers/file-internal.h"
+
+/* Zeroes are written this much at a time; bytes. */
+#define ZERO_CHUNK (1024 * 1024)
+
+typedef struct FileResize {
+    FileState *s;
+    int64_t size;
+    PreallocMode prealloc;
+    Error **errp;
+} FileResize;
+
+static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align)
+{
+    QEMU_AUTO_VFREE char *buf = qemu_try_memalign(MAX(align, 4096u), ZERO_CHUNK);
+    int64_t pos = QEMU_ALIGN_UP(from, (int64_t)align);
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, ZERO_CHUNK);
+    to = QEMU_ALIGN_UP(to, (int64_t)align);
+    while (pos < to) {
+        ssize_t ret = pwrite(fd, buf, MIN(to - pos, ZERO_CHUNK), pos);
+
+        if (ret < 0 && errno == EINTR) {
+            continue;
+        } else if (ret <= 0) {
+            return ret < 0 ? -errno : -ENOSPC;
+        }
+        pos += ret;
+    }
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc,
+                   uint32_t align, Error **errp)
+{
+    int ret;
+
+    switch (prealloc) {
+    case PREALLOC_MODE_FALLOC:
+        do {
+            ret = -posix_fallocate(fd, old_size, size - old_size);
+        } while (ret == -EINTR);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not preallocate new data");
+        }
+        return ret;
+    case PREALLOC_MODE_FULL:
+        /* Fails early, before much was written, when the disk is too small by far. */
+        ret = RETRY_ON_EINTR(ftruncate(fd, size)) < 0 ? -errno : 0;
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not resize file");
+            return ret;
+        }
+        ret = write_zeroes(fd, old_size, size, align);
+        /* An aligned write may have gone beyond the end. */
+        if (ret == 0 && RETRY_ON_EINTR(ftruncate(fd, size)) < 0) {
+            ret = -errno;
+        }
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not write zeros for preallocation");
+        }
+        return ret;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, Error **errp)
+{
+    int64_t old_size = file_fd_length(fd);
+    int ret;
+
+    if (old_size < 0) {
+        error_setg_errno(errp, -old_size, "Could not determine the file's size");
+        return old_size;
+    }
+    if (prealloc == PREALLOC_MODE_METADATA) {
+        error_setg(errp, "Unsupported preallocation mode: metadata");
+        return -ENOTSUP;
+    }
+    if (prealloc != PREALLOC_MODE_OFF && size < old_size) {
+        error_setg(errp, "Preallocation can only be used for growing images");
+        return -ENOTSUP;
+    }
+    if (prealloc == PREALLOC_MODE_OFF) {
+        ret = RETRY_ON_EINTR(ftruncate(fd, size)) < 0 ? -errno : 0;
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not resize file");
+        }
+        return ret;
+    }
+    if (size == old_size) {
+        return 0;
+    }
+    ret = grow_fd(fd, old_size, size, prealloc, align, errp);
+    if (ret < 0 && RETRY_ON_EINTR(ftruncate(fd, old_size)) < 0) {
+        /* The first error is the one to tell; the size stays between the two. */
+        return ret;
+    }
+    return ret;
+}
+
+/* Worker thread. */
+static int resize_worker(void *opaque)
+{
+    FileResize *r = opaque;
+
+    return file_resize_fd(r->s->fd, r->size, r->prealloc, r->s->request_align, r->errp);
+}
+
+static int truncate_device(FileState *s, int64_t offset, bool exact, PreallocMode prealloc,
+                           Error **errp)
+{
+    int64_t length = file_fd_length(s->fd);
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not determine the device's size");
+        return length;
+    }
+    if (prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation is not supported for device files");
+        return -ENOTSUP;
+    }
+    if (offset > length) {
+        error_setg(errp, "Cannot grow device files");
+        return -EINVAL;
+    }
+    if (exact && offset != length) {
+        error_setg(errp, "Cannot resize device files");
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                                  PreallocMode prealloc, BdrvRequestFlags flags,
+                                  Error **errp)
+{
+    FileState *s = bs->opaque;
+    Error *err = NULL;
+    FileResize r = { .s = s, .size = offset, .prealloc = prealloc, .errp = &err };
+    int ret;
+
+    if (s->is_device) {
+        return truncate_device(s, offset, exact, prealloc, errp);
+    }
+    ret = thread_pool_submit_co(resize_worker, &r);
+    file_status_invalidate(s);
+    if (ret < 0 && !err) {
+        /* The worker never ran. */
+        error_setg_errno(&err, -ret, "Could not resize file");
+    }
+    error_propagate(errp, err);
+    return ret;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The rarely used part of aio-ring.h: setting up, and rings that cannot be read directly. */
+#include <time.h>
+
+#include "qemu/osdep.h"
+
+#include "block/engine/aio-ring.h"
+
+void aio_ring_init(AioRing *ring, io_context_t ctx)
+{
+    AioRingHeader *map = (AioRingHeader *)ctx;
+
+    *ring = (AioRing) { .ctx = ctx };
+    if (map->magic == AIO_RING_MAGIC && map->incompat_features == 0 &&
+        map->header_length == sizeof(*map)) {
+        ring->map = map;
+        ring->head = map->head;
+    } else {
+        ring->fetched = g_new(struct io_event, AIO_RING_FETCH);
+    }
+}
+
+void aio_ring_cleanup(AioRing *ring)
+{
+    g_free(ring->fetched);
+}
+
+bool aio_ring_fetch(AioRing *ring)
+{
+    struct timespec no_wait = { 0, 0 };
+    int ret;
+
+    do {
+        ret = io_getevents(ring->ctx, 0, AIO_RING_FETCH, ring->fetched, &no_wait);
+    } while (ret == -EINTR);
+    ring->next = 0;
+    ring->count = MAX(ret, 0);
+    return ring->count > 0;
+}

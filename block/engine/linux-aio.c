@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Engine "native": Linux AIO (io_setup(2), io_submit(2)) on O_DIRECT files.
+ *
+ * A request lies on the stack of its coroutine, iocb included; nothing is allocated.
+ * It is queued, the queue goes to the kernel in one io_submit, and the coroutine yields
+ * until the completion. When the queue is sent:
+ *   - at once, for a request that comes alone;
+ *   - at the end of a defer_call section, for those sent inside one;
+ *   - behind a batch of completions, for those that woken coroutines send.
+ * What the kernel does not take (its ring or ours is full) stays queued, in order, until
+ * completions make room.
+ *
+ * Completions are read from the ring that the kernel maps into the process. An eventfd
+ * wakes the loop when it sleeps; awake, the loop finds completions through io_poll,
+ * which also finds a queue left behind by a nested aio_poll. As the loop asks io_poll before it
+ * sleeps, no completion is lost that was signalled before the eventfd was read.
+ *
+ * Everything belongs to the thread of the state's context. The kernel shares the ring:
+ * it writes events and tail, we write head.
+ */
+#include <libaio.h>
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/coroutine.h"
+#include "qemu/defer-call.h"
+#include "qemu/event_notifier.h"
+#include "qemu/queue.h"
+
+#include "block/engine/aio-ring.h"
+#include "block/engine/io-slice.h"
+#include "block/io-engine.h"
+
+/*
+ * Requests in the kernel per context. The system has room for fs.aio-max-nr (65536 by
+ * default) in all; few disks profit from more in flight than this.
+ */
+#define LAIO_MAX_EVENTS 256
+
+/* Longest queue that waits for a batch to end; longer makes the disk wait. */
+#define LAIO_DEFAULT_BATCH 32
+
+typedef struct LaioRequest {
+    struct iocb iocb;
+    Coroutine *co;
+    long result;              /* of the kernel: bytes or -errno; LAIO_* below */
+    QSIMPLEQ_ENTRY(LaioRequest) next;
+} LaioRequest;
+
+/* Outside the range of -errno and of lengths. */
+enum {
+    LAIO_IN_PROGRESS = -100000,
+    LAIO_USE_THREADS,         /* the kernel cannot take it now: do it another way */
+};
+
+typedef struct LaioState {
+    AioContext *aio_context;
+    io_context_t ctx;
+    EventNotifier notifier;
+    AioRing ring;
+
+    QSIMPLEQ_HEAD(, LaioRequest) queue; /* not yet in the kernel, in order */
+    unsigned queued;          /* length of queue */
+    unsigned in_flight;       /* in the kernel */
+    unsigned max_batch;
+    bool processing;          /* completions are being handed out: the queue can wait */
+    bool blocked;             /* the kernel said EAGAIN: wait for completions */
+    bool no_fdsync;           /* the kernel lacks IO_CMD_FDSYNC */
+    bool no_dsync;            /* the kernel lacks RWF_DSYNC */
+    struct iocb *batch[LAIO_MAX_EVENTS]; /* argument of one io_submit */
+} LaioState;
+
+static LaioState *to_laio(IOEngineState *state)
+{
+    return (LaioState *)state;
+}
+
+/* --- submission --- */
+
+static bool can_submit(const LaioState *s)
+{
+    return s->queued && !s->blocked && s->in_flight < LAIO_MAX_EVENTS;
+}
+
+/* Fills s->batch from the head of the queue, which stays as it is. */
+static int gather(LaioState *s)
+{
+    int room = MIN(LAIO_MAX_EVENTS - s->in_flight, s->queued);
+    LaioRequest *req = QSIMPLEQ_FIRST(&s->queue);
+
+    for (int i = 0; i < room; i++) {
+        s->batch[i] = &req->iocb;
+        req = QSIMPLEQ_NEXT(req, next);
+    }
+    return room;
+}
+
+static void unqueue(LaioState *s, int n)
+{
+    s->queued -= n;
+    while (n-- > 0) {
+        QSIMPLEQ_REMOVE_HEAD(&s->queue, next);
+    }
+}
+
+/* Ends the first request of the queue without the kernel. */
+static void reject_first(LaioState *s, long result)
+{
+    LaioRequest *req = QSIMPLEQ_FIRST(&s->queue);
+
+    unqueue(s, 1);
+    req->result = result;
+    /* Its own coroutine, if it is this one, has not yielded: it looks at the result. */
+    if (!qemu_coroutine_entered(req->co)) {
+        aio_co_wake(req->co);
+    }
+}
+
+/*
+ * Sends the queue. May enter coroutines (of requests that failed), which may come back
+ * here: nothing is kept across that.
+ */
+static void submit_queue(LaioState *s)
+{
+    while (can_submit(s)) {
+        int n = gather(s);
+        int ret = io_submit(s->ctx, n, s->batch);
+
+        if (ret > 0) {
+            s->in_flight += ret;
+            unqueue(s, ret);
+        } else if (ret == -EAGAIN || ret == 0) {
+            if (s->in_flight) {
+                s->blocked = true;
+            } else {
+                /* Nothing will complete and make room: no use in waiting. */
+                reject_first(s, LAIO_USE_THREADS);
+            }
+        } else if (ret != -EINTR) {
+            /* The kernel looks at the requests one by one; this is about the first. */
+            reject_first(s, ret);
+        }
+    }
+}
+
+/* At the end of a defer_call section, or at once outside of any. */
+static void submit_deferred(void *opaque)
+{
+    submit_queue(opaque);
+}
+
+static void enqueue(LaioState *s, LaioRequest *req)
+{
+    QSIMPLEQ_INSERT_TAIL(&s->queue, req, next);
+    s->queued++;
+    if (s->queued >= s->max_batch) {
+        submit_queue(s);
+    } else if (!s->processing) {
+        defer_call(submit_deferred, s);
+    }
+}
+
+/* --- completion --- */
+
+static void process_completions(LaioState *s)
+{
+    const bool nested = s->processing;
+    struct io_event event;
+
+    s->processing = true;
+    /* Each event is taken before its coroutine runs: a nested aio_poll finds the others. */
+    while (aio_ring_next(&s->ring, &event)) {
+        LaioRequest *req = event.data;
+
+        s->in_flight--;
+        s->blocked = false;
+        req->result = (long)event.res;
+        qemu_aio_coroutine_enter(s->aio_context, req->co);
+    }
+    aio_ring_release(&s->ring);
+    s->processing = nested;
+    submit_queue(s);
+}
+
+static bool laio_poll(void *opaque)
+{
+    EventNotifier *notifier = opaque;
+    LaioState *s = container_of(notifier, LaioState, notifier);
+
+    return aio_ring_has_events(&s->ring) || can_submit(s);
+}
+
+static void laio_poll_ready(EventNotifier *notifier)
+{
+    process_completions(container_of(notifier, LaioState, notifier));
+}
+
+static void laio_notified(EventNotifier *notifier)
+{
+    event_notifier_test_and_clear(notifier);
+    process_completions(container_of(notifier, LaioState, notifier));
+}
+
+/* --- one request --- */
+
+static void prepare(LaioState *s, LaioRequest *req, int fd, IOEngineOp op, int64_t offset,
+                    const IOSlice *slice, bool fua)
+{
+    struct iocb *iocb = &req->iocb;
+
+    *iocb = (struct iocb) {
+        .data = req,
+        .aio_fildes = fd,
+        .aio_rw_flags = fua ? RWF_DSYNC : 0,
+    };
+    iocb->u.c.flags = 1; /* IOCB_FLAG_RESFD: signal resfd, an eventfd */
+    iocb->u.c.resfd = event_notifier_get_wfd(&s->notifier);
+    if (op == IO_ENGINE_FLUSH) {
+        iocb->aio_lio_opcode = IO_CMD_FDSYNC;
+        return;
+    }
+    iocb->u.c.offset = offset;
+    if (slice->niov == 1) {
+        iocb->aio_lio_opcode = op == IO_ENGINE_READ ? IO_CMD_PREAD : IO_CMD_PWRITE;
+        iocb->u.c.buf = slice->iov[0].iov_base;
+        iocb->u.c.nbytes = slice->iov[0].iov_len;
+    } else {
+        iocb->aio_lio_opcode = op == IO_ENGINE_READ ? IO_CMD_PREADV : IO_CMD_PWRITEV;
+        iocb->u.v.vec = slice->iov;
+        iocb->u.v.nr = MIN(slice->niov, IOV_MAX);
+    }
+}
+
+/* Sends a prepared request and waits; the kernel's result, or LAIO_USE_THREADS. */
+static long coroutine_fn run(LaioState *s, LaioRequest *req)
+{
+    req->co = qemu_coroutine_self();
+    req->result = LAIO_IN_PROGRESS;
+    enqueue(s, req);
+    while (req->result == LAIO_IN_PROGRESS) {
+        qemu_coroutine_yield();
+    }
+    return req->result;
+}
+
+static int coroutine_fn flush(LaioState *s, int fd)
+{
+    LaioRequest req;
+    long result = LAIO_USE_THREADS;
+
+    if (!s->no_fdsync) {
+        prepare(s, &req, fd, IO_ENGINE_FLUSH, 0, NULL, false);
+        result = run(s, &req);
+        if (result == -EINVAL) {
+            s->no_fdsync = true;
+            result = LAIO_USE_THREADS;
+        }
+    }
+    if (result == LAIO_USE_THREADS) {
+        return io_engine_threads.submit(NULL, fd, IO_ENGINE_FLUSH, 0, 0, NULL, 0, 0);
+    }
+    return result < 0 ? result : 0;
+}
+
+/*
+ * What to do after the kernel moved @done (> 0) bytes, but not all: 1: go on, 0: enough, or
+ * -errno. O_DIRECT stops within a sector only at the end of the file.
+ */
+static int resume(IOSlice *slice, IOEngineOp op, int64_t *offset, size_t done)
+{
+    int ret = io_slice_advance(slice, done);
+
+    if (ret < 0) {
+        return ret;
+    }
+    *offset += done;
+    if (op == IO_ENGINE_READ && (done & (BDRV_SECTOR_SIZE - 1))) {
+        io_slice_zero(slice);
+        return 0;
+    }
+    return 1;
+}
+
+static int coroutine_fn transfer(LaioState *s, int fd, IOEngineOp op, int64_t offset,
+                                 IOSlice *slice, bool fua)
+{
+    LaioRequest req;
+
+    for (;;) {
+        bool dsync = fua && !s->no_dsync;
+        long result;
+        int ret;
+
+        prepare(s, &req, fd, op, offset, slice, dsync);
+        result = run(s, &req);
+        if (likely(result == (long)slice->bytes)) {
+            return 0;
+        } else if (result > 0) {
+            ret = resume(slice, op, &offset, result);
+            if (ret <= 0) {
+                return ret;
+            }
+        } else if (result == 0) {
+            if (op == IO_ENGINE_WRITE) {
+                return -ENOSPC;
+            }
+            io_slice_zero(slice);
+            return 0;
+        } else if (result == LAIO_USE_THREADS || result == -EAGAIN) {
+            QEMUIOVector rest;
+
+            qemu_iovec_init_external(&rest, slice->iov, slice->niov);
+            return io_engine_threads.submit(NULL, fd, op, offset, slice->bytes, &rest, 0,
+                                            fua ? BDRV_REQ_FUA : 0);
+        } else if (dsync && (result == -EINVAL || result == -EOPNOTSUPP)) {
+            s->no_dsync = true;
+        } else if (result != -EINTR) {
+            return result;
+        }
+    }
+}
+
+static int coroutine_fn laio_submit(IOEngineState *state, int fd, IOEngineOp op,
+                                    int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                    size_t qiov_offset, BdrvRequestFlags flags)
+{
+    LaioState *s = to_laio(state);
+    const bool fua = flags & BDRV_REQ_FUA;
+    IOSlice slice;
+    int ret;
+
+    if (op == IO_ENGINE_FLUSH) {
+        return flush(s, fd);
+    }
+    if (bytes == 0) {
+        return 0;
+    }
+    ret = io_slice_init(&slice, qiov, qiov_offset, bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = transfer(s, fd, op, offset, &slice, fua);
+    io_slice_destroy(&slice);
+    if (ret == 0 && fua && s->no_dsync) {
+        ret = flush(s, fd);
+    }
+    return ret;
+}
+
+/* --- open, attach, detach --- */
+
+static int laio_check_open(int fd, int open_flags, Error **errp)
+{
+    if (!(open_flags & O_DIRECT)) {
+        error_setg(errp, "aio=native was specified, but it requires cache.direct=on, "
+                         "which was not specified.");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* A number from /proc/sys/fs, or -1. */
+static long read_limit(const char *path)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
+        return -1;
+    }
+    return strtol(text, NULL, 10);
+}
+
+static void set_setup_error(Error **errp, int err)
+{
+    if (err == EAGAIN) {
+        error_setg(errp,
+                   "Could not set up Linux AIO: the system's limit is used up (aio-nr is %ld, "
+                   "aio-max-nr is %ld); raise it with 'sysctl fs.aio-max-nr=...', or use "
+                   "aio=threads",
+                   read_limit("/proc/sys/fs/aio-nr"), read_limit("/proc/sys/fs/aio-max-nr"));
+    } else if (err == ENOSYS) {
+        error_setg(errp, "The kernel has no Linux AIO; use aio=threads");
+    } else {
+        error_setg_errno(errp, err, "Could not set up Linux AIO (aio=threads works without)");
+    }
+}
+
+static IOEngineState *laio_attach(AioContext *ctx, Error **errp)
+{
+    LaioState *s = g_new0(LaioState, 1);
+    int64_t max_batch = aio_context_get_aio_max_batch(ctx);
+    int ret = event_notifier_init(&s->notifier, false);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not create an event descriptor for Linux AIO");
+        g_free(s);
+        return NULL;
+    }
+    ret = io_setup(LAIO_MAX_EVENTS, &s->ctx);
+    if (ret < 0) {
+        set_setup_error(errp, -ret);
+        event_notifier_cleanup(&s->notifier);
+        g_free(s);
+        return NULL;
+    }
+    s->aio_context = ctx;
+    s->max_batch = max_batch > 0 ? MIN(max_batch, LAIO_MAX_EVENTS) : LAIO_DEFAULT_BATCH;
+    QSIMPLEQ_INIT(&s->queue);
+    aio_ring_init(&s->ring, s->ctx);
+    aio_set_event_notifier(ctx, &s->notifier, laio_notified, laio_poll, laio_poll_ready);
+    return (IOEngineState *)s;
+}
+
+static void laio_detach(IOEngineState *state, AioContext *ctx)
+{
+    LaioState *s = to_laio(state);
+
+    g_assert(!s->in_flight && !s->queued);
+    aio_set_event_notifier(ctx, &s->notifier, NULL, NULL, NULL);
+    io_destroy(s->ctx);
+    aio_ring_cleanup(&s->ring);
+    event_notifier_cleanup(&s->notifier);
+    g_free(s);
+}
+
+const IOEngine io_engine_native = {
+    .name = "native",
+    .check_open = laio_check_open,
+    .attach = laio_attach,
+    .detach = laio_detach,
+    .submit = laio_submit,
+};

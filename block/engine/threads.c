@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Engine "threads": each request is a blocking system call in a worker of the context's
+ * thread pool. It serves every file, and the native engine falls back to it.
+ *
+ * The request lies on the stack of its coroutine, which waits until the worker is
+ * done with it. There is no state per context.
+ */
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/thread-pool.h"
+
+#include "block/engine/io-slice.h"
+#include "block/io-engine.h"
+
+typedef struct ThreadRequest {
+    int fd;
+    IOEngineOp op;
+    int64_t offset;
+    bool fua;
+    IOSlice slice;
+} ThreadRequest;
+
+/* Atomic: the kernel does not know RWF_DSYNC; found out by trying. */
+static bool no_dsync;
+
+static ssize_t read_some(ThreadRequest *req)
+{
+    IOSlice *s = &req->slice;
+
+    if (s->niov == 1) {
+        return pread(req->fd, s->iov[0].iov_base, s->iov[0].iov_len, req->offset);
+    }
+    return preadv(req->fd, s->iov, MIN(s->niov, IOV_MAX), req->offset);
+}
+
+static ssize_t write_some(ThreadRequest *req)
+{
+    IOSlice *s = &req->slice;
+
+    if (req->fua && !qatomic_read(&no_dsync)) {
+        ssize_t ret = pwritev2(req->fd, s->iov, MIN(s->niov, IOV_MAX), req->offset, RWF_DSYNC);
+
+        if (ret >= 0 || (errno != ENOSYS && errno != EOPNOTSUPP)) {
+            return ret;
+        }
+        qatomic_set(&no_dsync, true);
+    }
+    if (s->niov == 1) {
+        return pwrite(req->fd, s->iov[0].iov_base, s->iov[0].iov_len, req->offset);
+    }
+    return pwritev(req->fd, s->iov, MIN(s->niov, IOV_MAX), req->offset);
+}
+
+static int sync_data(int fd)
+{
+    return RETRY_ON_EINTR(fdatasync(fd)) < 0 ? -errno : 0;
+}
+
+/*
+ * Accounts for @done bytes. 1: go on, 0: everything is moved, or -errno. An O_DIRECT
+ * transfer cannot go on from the middle of a sector: such an end is the end of the file.
+ */
+static int advance(ThreadRequest *req, size_t done)
+{
+    if (done == req->slice.bytes) {
+        return 0;
+    }
+    if (done == 0) {
+        if (req->op == IO_ENGINE_WRITE) {
+            return -ENOSPC;
+        }
+        io_slice_zero(&req->slice);
+        return 0;
+    }
+    req->offset += done;
+    return io_slice_advance(&req->slice, done) ?: 1;
+}
+
+/* Worker thread. */
+static int transfer(void *opaque)
+{
+    ThreadRequest *req = opaque;
+    bool odd_end = false;
+    int ret = 1;
+
+    while (ret > 0) {
+        ssize_t done = req->op == IO_ENGINE_READ ? read_some(req) : write_some(req);
+
+        if (done < 0 && errno == EINTR) {
+            continue;
+        } else if (done < 0 && errno == EINVAL && odd_end && req->op == IO_ENGINE_READ) {
+            io_slice_zero(&req->slice);
+            return 0;
+        } else if (done < 0) {
+            return -errno;
+        }
+        odd_end = done & (BDRV_SECTOR_SIZE - 1);
+        ret = advance(req, done);
+    }
+    /* Asked again: a worker may just have found out for all. */
+    if (ret == 0 && req->fua && qatomic_read(&no_dsync)) {
+        ret = sync_data(req->fd);
+    }
+    return ret;
+}
+
+/* Worker thread. */
+static int flush(void *opaque)
+{
+    return sync_data(*(int *)opaque);
+}
+
+static int threads_check_open(int fd, int open_flags, Error **errp)
+{
+    return 0;
+}
+
+static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp op,
+                                       int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                       size_t qiov_offset, BdrvRequestFlags flags)
+{
+    ThreadRequest req = {
+        .fd = fd,
+        .op = op,
+        .offset = offset,
+        .fua = flags & BDRV_REQ_FUA,
+    };
+    int ret;
+
+    if (op == IO_ENGINE_FLUSH) {
+        return thread_pool_submit_co(flush, &fd);
+    }
+    if (bytes == 0) {
+        return 0;
+    }
+    ret = io_slice_init(&req.slice, qiov, qiov_offset, bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = thread_pool_submit_co(transfer, &req);
+    io_slice_destroy(&req.slice);
+    return ret;
+}
+
+const IOEngine io_engine_threads = {
+    .name = "threads",
+    .check_open = threads_check_open,
+    .submit = threads_submit,
+};
