@@ -4,7 +4,7 @@
  * for room or for ends, and each task that ends wakes it when it does.
  */
 #include "qemu/osdep.h"
-#include "block/aio_task.h"
+#include "qemu/aio_task.h"
 #include "qemu/aio.h"
 #include "qemu/coroutine.h"
 

@@ -75,7 +75,7 @@ expect "an install that fails is an error" '[ $rc = 1 ] && [[ $out == *"could no
 
 rm bin/dpkg-query bin/dpkg
 setup
-expect "not Debian: names what is missing" '[ $rc = 1 ] && [[ $out == *"this is not Debian"*meson*"glib-2.0 >= 2.66"* ]]'
+expect "not Debian: names what is missing" '[ $rc = 1 ] && [[ $out == *"this is not Debian"*meson*"glib-2.0 >= 2.68"* ]]'
 setup nonsense
 expect "an unknown group is refused" '[ $rc = 2 ]'
 exit $failed
