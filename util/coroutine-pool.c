@@ -128,11 +128,9 @@ static Coroutine *take_batch(void)
     return batch;
 }
 
-/* One look of the reaper. pool.lock is held, and dropped while it frees. */
-static void reap(void)
+/* Free n or a little more. pool.lock is held, and dropped meanwhile. */
+static void shrink_by(unsigned int n)
 {
-    unsigned int n = pool.low_water;
-
     while (n > 0 && pool.batches) {
         Coroutine *batch = take_batch();
 
@@ -141,7 +139,6 @@ static void reap(void)
         free_list(batch);
         pthread_mutex_lock(&pool.lock);
     }
-    pool.low_water = pool.count;
 }
 
 static void *reaper_thread(void *opaque)
@@ -153,7 +150,8 @@ static void *reaper_thread(void *opaque)
         pthread_mutex_unlock(&pool.lock);
         nanosleep(&period, NULL);
         pthread_mutex_lock(&pool.lock);
-        reap();
+        shrink_by(pool.low_water);
+        pool.low_water = pool.count;
     } while (pool.batches);
     pool.reaper_runs = false;
     pthread_mutex_unlock(&pool.lock);
@@ -208,7 +206,10 @@ void qemu_coroutine_inc_pool_size(unsigned int additional_pool_size)
 void qemu_coroutine_dec_pool_size(unsigned int additional_pool_size)
 {
     pthread_mutex_lock(&pool.lock);
-    pool.max -= additional_pool_size;
+    pool.max -= additional_pool_size < pool.max ? additional_pool_size : pool.max;
+    if (pool.count > pool.max) {
+        shrink_by(pool.count - pool.max);
+    }
     pthread_mutex_unlock(&pool.lock);
 }
 
