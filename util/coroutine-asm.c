@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Backend in assembler: coroutine-switch-x86_64.S or -aarch64.S does the switch, and
- * shows what a suspended coroutine's stack looks like. A new coroutine is given a stack that looks as if it had been suspended at
- * coroutine_start.
+ * shows what a suspended coroutine's stack looks like. A new coroutine is given a stack
+ * that looks as if it had been suspended at coroutine_start.
  */
 #include <string.h>
 
@@ -57,7 +57,18 @@ _Static_assert(offsetof(Frame, pc) == CO_FRAME_PC, "the .S file says otherwise")
 _Static_assert(sizeof(Frame) == CO_FRAME_SIZE, "the .S file says otherwise");
 _Static_assert(sizeof(Frame) % 16 == 0, "a new coroutine would start misaligned");
 
-__attribute__((visibility("hidden"))) void coroutine_start(void);
+#pragma GCC visibility push(hidden)
+void coroutine_start(void);
+void coroutine_switch_asm(Coroutine *from, Coroutine *to);
+#pragma GCC visibility pop
+
+#ifdef CO_TSAN
+void coroutine_switch(Coroutine *from, Coroutine *to)
+{
+    co_sanitizer_jump(to);
+    coroutine_switch_asm(from, to);
+}
+#endif
 
 int coroutine_backend_new(Coroutine *co)
 {

@@ -46,6 +46,7 @@ enum {
 static struct {
     pthread_mutex_t lock;
     Coroutine *batches;
+    /* Also read without the lock, to find out whether it is worth taking. */
     unsigned int count;
     /* The lowest count since the reaper last looked. */
     unsigned int low_water;
@@ -120,7 +121,7 @@ static Coroutine *take_batch(void)
 
     if (batch) {
         pool.batches = batch->pool_batch_next;
-        pool.count -= batch->pool_batch_size;
+        qatomic_set(&pool.count, pool.count - batch->pool_batch_size);
         if (pool.count < pool.low_water) {
             pool.low_water = pool.count;
         }
@@ -184,7 +185,7 @@ static void give_batch(Coroutine *batch, unsigned int size)
         batch->pool_batch_size = size;
         batch->pool_batch_next = pool.batches;
         pool.batches = batch;
-        pool.count += size;
+        qatomic_set(&pool.count, pool.count + size);
         batch = NULL;
         if (!pool.reaper_runs) {
             start_reaper();

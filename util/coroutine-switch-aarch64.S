@@ -26,10 +26,14 @@
 
         .text
         .p2align 5
-        .globl  coroutine_switch
+        .globl  coroutine_switch_asm
+        .hidden coroutine_switch_asm
+        .type   coroutine_switch_asm, %function
+        /* coroutine-asm.c has its own when ThreadSanitizer listens. */
+        .weak   coroutine_switch
         .hidden coroutine_switch
-        .type   coroutine_switch, %function
-coroutine_switch:
+        .set    coroutine_switch, coroutine_switch_asm
+coroutine_switch_asm:
         .cfi_startproc
         sub     sp, sp, #CO_FRAME_SIZE
         .cfi_adjust_cfa_offset CO_FRAME_SIZE
@@ -110,7 +114,7 @@ coroutine_switch:
         .cfi_restore d15
         br      x16
         .cfi_endproc
-        .size   coroutine_switch, .-coroutine_switch
+        .size   coroutine_switch_asm, .-coroutine_switch_asm
 
 /*
  * Where a new coroutine begins: x19 is the coroutine, sp is 16-aligned, nothing lies

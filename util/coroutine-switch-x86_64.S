@@ -35,10 +35,14 @@
 
         .text
         .p2align 5
-        .globl  coroutine_switch
+        .globl  coroutine_switch_asm
+        .hidden coroutine_switch_asm
+        .type   coroutine_switch_asm, @function
+        /* coroutine-asm.c has its own when ThreadSanitizer listens. */
+        .weak   coroutine_switch
         .hidden coroutine_switch
-        .type   coroutine_switch, @function
-coroutine_switch:
+        .set    coroutine_switch, coroutine_switch_asm
+coroutine_switch_asm:
         .cfi_startproc
         pushq   %rbp
         .cfi_adjust_cfa_offset 8
@@ -112,7 +116,7 @@ coroutine_switch:
 3:      fldcw   CO_FRAME_CONTROL+4(%rsp)
         jmp     4b
         .cfi_endproc
-        .size   coroutine_switch, .-coroutine_switch
+        .size   coroutine_switch_asm, .-coroutine_switch_asm
 
 /*
  * Where a new coroutine begins: rbx is the coroutine, rsp is 16-aligned, nothing lies
