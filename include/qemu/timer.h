@@ -61,6 +61,7 @@ struct QEMUTimer {
     QEMUTimerList *timer_list;
     QEMUTimerCB *cb;
     void *opaque;
+    int64_t sort_time;   /* expire_time, or that of the round in which it was armed */
     uint64_t order;      /* when it was armed, among the timers of its list */
     /* Pairing heap: first child, next sibling; prev is the previous sibling or parent. */
     QEMUTimer *child, *next, *prev;
