@@ -6,7 +6,7 @@
 #ifndef UTIL_COROUTINE_POOL_H
 #define UTIL_COROUTINE_POOL_H
 
-#include "qemu/coroutine_int.h"
+#include "coroutine-backend.h"
 #include "coroutine-stack.h"
 
 /* Where the coroutine of this stack stands: at its top, in cache lines of its own. */

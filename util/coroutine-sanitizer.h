@@ -9,7 +9,7 @@
 #ifndef UTIL_COROUTINE_SANITIZER_H
 #define UTIL_COROUTINE_SANITIZER_H
 
-#include "qemu/coroutine_int.h"
+#include "coroutine-backend.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)

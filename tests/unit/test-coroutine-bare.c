@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qemu/coroutine_int.h"
+#include "../../util/coroutine-backend.h"
 
 enum { MANY = 2000 };
 

@@ -12,7 +12,6 @@
 
 #include "qemu/coroutine.h"
 #include "qemu/coroutine-tls.h"
-#include "qemu/coroutine_int.h"
 #include "../../util/coroutine-pool.h"
 #include "../../util/coroutine-sanitizer.h"
 
