@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "aio-internal.h"
-#include "qemu/coroutine_int.h"
+#include "coroutine-backend.h"
 #include "qemu/thread-pool.h"
 
 /* ---- the thread's own context ---- */
