@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The native engine on a real O_DIRECT file, with faults. The program's own io_setup,
+ * io_submit and fdatasync stand before libaio's and libc's, and do to the requests what the
+ * kernel rarely does: take a few of a batch, refuse, cut short.
+ */
+#include <dlfcn.h>
+#include <libaio.h>
+
+#include "engine-test.h"
+#include "qemu/atomic.h"
+#include "qemu/defer-call.h"
+#include "qemu/thread.h"
+
+/* --- faults --- */
+
+static struct {
+    int calls;              /* of io_submit that sent something */
+    int requests;           /* sent */
+    int setup_error;        /* io_setup fails with this errno */
+    int eagain;             /* the next so many io_submit fail with EAGAIN */
+    int most;               /* no io_submit takes more than this; 0: no limit */
+    int64_t bad_offset;     /* a request here is refused with EIO; -1: none */
+    size_t longest;         /* longer transfers are cut to this, in bytes; 0: none */
+    int interrupts;         /* the next so many io_submit fail with EINTR */
+    bool no_fdsync;         /* IO_CMD_FDSYNC is refused */
+    bool no_dsync;          /* RWF_DSYNC is refused */
+    bool hide_ring;         /* the completion ring looks unknown */
+    int fdatasyncs, dsyncs, fdsyncs;
+    int64_t offsets[2000];  /* in the order sent */
+} fault;
+
+/* Only the thread of the test is disturbed and counted. */
+static __thread bool faults_here;
+
+static void fault_reset(void)
+{
+    faults_here = true;
+    memset(&fault, 0, sizeof(fault));
+    fault.bad_offset = -1;
+}
+
+static void *real(const char *name)
+{
+    void *fn = dlsym(RTLD_NEXT, name);
+
+    g_assert_nonnull(fn);
+    return fn;
+}
+
+int io_setup(int max, io_context_t *ctx)
+{
+    int (*fn)(int, io_context_t *) = real("io_setup");
+    int ret;
+
+    if (!faults_here) {
+        return fn(max, ctx);
+    }
+    if (fault.setup_error) {
+        return -fault.setup_error;
+    }
+    ret = fn(max, ctx);
+    if (ret == 0 && fault.hide_ring) {
+        ((uint32_t *)*ctx)[4] ^= 1;
+    }
+    return ret;
+}
+
+static int refuse(struct iocb *iocb)
+{
+    if (fault.no_fdsync && iocb->aio_lio_opcode == IO_CMD_FDSYNC) {
+        return -EINVAL;
+    }
+    if (fault.no_dsync && iocb->aio_rw_flags) {
+        return -EINVAL;
+    }
+    return fault.bad_offset >= 0 && iocb->u.c.offset == fault.bad_offset ? -EIO : 0;
+}
+
+int io_submit(io_context_t ctx, long n, struct iocb **iocbs)
+{
+    int (*fn)(io_context_t, long, struct iocb **) = real("io_submit");
+    int ret;
+
+    if (!faults_here) {
+        return fn(ctx, n, iocbs);
+    }
+    if (fault.interrupts && fault.interrupts--) {
+        return -EINTR;
+    }
+    if (fault.eagain && fault.eagain--) {
+        return -EAGAIN;
+    }
+    if (refuse(iocbs[0])) {
+        return refuse(iocbs[0]);
+    }
+    if (fault.most && n > fault.most) {
+        n = fault.most;
+    }
+    for (int i = 0; i < n; i++) {
+        if (refuse(iocbs[i])) {
+            n = i;
+            break;
+        }
+        fault.dsyncs += iocbs[i]->aio_rw_flags == RWF_DSYNC;
+        fault.fdsyncs += iocbs[i]->aio_lio_opcode == IO_CMD_FDSYNC;
+        if (fault.longest && iocbs[i]->aio_lio_opcode <= IO_CMD_PWRITE) {
+            iocbs[i]->u.c.nbytes = MIN(iocbs[i]->u.c.nbytes, fault.longest);
+        }
+    }
+    ret = fn(ctx, n, iocbs);
+    for (int i = 0; i < ret; i++) {
+        if (fault.requests < (int)G_N_ELEMENTS(fault.offsets)) {
+            fault.offsets[fault.requests] = iocbs[i]->u.c.offset;
+        }
+        fault.requests++;
+    }
+    fault.calls += ret > 0;
+    return ret;
+}
+
+int fdatasync(int fd)
+{
+    int (*fn)(int) = real("fdatasync");
+
+    qatomic_inc(&fault.fdatasyncs);
+    return fn(fd);
+}
+
+/* --- the fixture: a context and a file --- */
+
+typedef struct Fixture {
+    AioContext *ctx;
+    int fd;
+    uint8_t *buf;     /* 1 MiB */
+} Fixture;
+
+#define FILE_SIZE (2 * MIB)
+
+static void setup(Fixture *f, gconstpointer data)
+{
+    fault_reset();
+    fault.hide_ring = data != NULL;
+    f->ctx = aio_context_new(&error_abort);
+    qemu_set_current_aio_context(f->ctx);
+    f->fd = scratch_file(FILE_SIZE, O_DIRECT);
+    g_assert_cmpint(f->fd, >=, 0);
+    f->buf = qemu_memalign(4096, MIB);
+    io_engine_get_state(&io_engine_native, &error_abort);
+}
+
+static void teardown(Fixture *f, gconstpointer data)
+{
+    qemu_vfree(f->buf);
+    close(f->fd);
+    qemu_set_current_aio_context(NULL);
+    aio_context_unref(f->ctx);
+}
+
+static Req request(Fixture *f, IOEngineOp op, int64_t offset, size_t bytes)
+{
+    return (Req) {
+        .engine = &io_engine_native,
+        .fd = f->fd,
+        .op = op,
+        .offset = offset,
+        .bytes = bytes,
+        .buf = f->buf,
+    };
+}
+
+static void check_read(Fixture *f, int64_t offset, size_t bytes)
+{
+    memset(f->buf, 0xa5, bytes);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, offset, bytes)), ==, 0);
+    check_scratch(f->buf, offset, bytes);
+}
+
+/* --- tests --- */
+
+static void test_read(Fixture *f, gconstpointer data)
+{
+    check_read(f, 0, 4096);
+    check_read(f, 12345 * 16 / 4096 * 4096, 64 * KIB);
+    check_read(f, FILE_SIZE - MIB, MIB);
+}
+
+static void test_write(Fixture *f, gconstpointer data)
+{
+    memset(f->buf, 0x5a, 8192);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_WRITE, 4096, 8192)), ==, 0);
+    memset(f->buf, 0, 16384);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 0, 16384)), ==, 0);
+    check_scratch(f->buf, 0, 4096);
+    for (int i = 4096; i < 12288; i++) {
+        g_assert_cmphex(f->buf[i], ==, 0x5a);
+    }
+    check_scratch(f->buf + 12288, 12288, 4096);
+}
+
+static void test_part_of_vector(Fixture *f, gconstpointer data)
+{
+    QEMUIOVector qiov;
+    Req req = request(f, IO_ENGINE_READ, 8192, 12 * KIB);
+
+    qemu_iovec_init(&qiov, 4);
+    for (int i = 0; i < 4; i++) {
+        qemu_iovec_add(&qiov, f->buf + i * 64 * KIB, 8 * KIB);
+    }
+    memset(f->buf, 0xa5, 256 * KIB);
+    req.qiov = &qiov;
+    req.qiov_offset = 12 * KIB;
+    g_assert_cmpint(req_run(req), ==, 0);
+    /* 4 KiB at the end of the second piece, 8 KiB the third, and nothing beside. */
+    g_assert_cmphex(f->buf[64 * KIB + 4 * KIB - 1], ==, 0xa5);
+    check_scratch(f->buf + 64 * KIB + 4 * KIB, 8192, 4 * KIB);
+    check_scratch(f->buf + 128 * KIB, 12288, 8 * KIB);
+    g_assert_cmphex(f->buf[192 * KIB], ==, 0xa5);
+    qemu_iovec_destroy(&qiov);
+}
+
+static void test_read_beyond_end_is_zero(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(ftruncate(f->fd, 10000), ==, 0);
+    memset(f->buf, 0xa5, 32 * KIB);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 4096, 16 * KIB)), ==, 0);
+    check_scratch(f->buf, 4096, 10000 - 4096);
+    for (int i = 10000 - 4096; i < 16 * KIB; i++) {
+        g_assert_cmphex(f->buf[i], ==, 0);
+    }
+    memset(f->buf, 0xa5, 4096);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 64 * KIB, 4096)), ==, 0);
+    g_assert_cmphex(f->buf[0] | f->buf[4095], ==, 0);
+}
+
+static void test_short_transfers_go_on(Fixture *f, gconstpointer data)
+{
+    fault.longest = 4096;
+    check_read(f, 16384, 64 * KIB);
+    g_assert_cmpint(fault.requests, ==, 16);
+
+    for (int i = 0; i < 32 * KIB; i++) {
+        f->buf[i] = i >> 10;
+    }
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_WRITE, 0, 32 * KIB)), ==, 0);
+    fault.longest = 0;
+    memset(f->buf, 0xa5, 32 * KIB);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 0, 32 * KIB)), ==, 0);
+    for (int i = 0; i < 32 * KIB; i++) {
+        g_assert_cmphex(f->buf[i], ==, i >> 10);
+    }
+}
+
+static void test_interrupted_submission(Fixture *f, gconstpointer data)
+{
+    fault.interrupts = 3;
+    check_read(f, 0, 4096);
+}
+
+static void run_many(Fixture *f, Req *reqs, int n, bool section)
+{
+    if (section) {
+        defer_call_begin();
+    }
+    for (int i = 0; i < n; i++) {
+        reqs[i] = request(f, IO_ENGINE_READ, i * 512 % (MIB / 2), 512);
+        reqs[i].buf = f->buf + i * 512 % (MIB / 2);
+        req_start(&reqs[i]);
+    }
+    if (section) {
+        g_assert_cmpint(fault.calls, ==, 0);
+        defer_call_end();
+    }
+    for (int i = 0; i < n; i++) {
+        req_wait(&reqs[i]);
+    }
+}
+
+static void test_section_is_one_submission(Fixture *f, gconstpointer data)
+{
+    Req reqs[24];
+
+    run_many(f, reqs, 24, true);
+    g_assert_cmpint(fault.calls, ==, 1);
+    for (int i = 0; i < 24; i++) {
+        g_assert_cmpint(reqs[i].ret, ==, 0);
+    }
+}
+
+static void test_alone_is_sent_at_once(Fixture *f, gconstpointer data)
+{
+    Req req = request(f, IO_ENGINE_READ, 0, 4096);
+
+    req_start(&req);
+    g_assert_cmpint(fault.calls, ==, 1);
+    g_assert_cmpint(req_wait(&req), ==, 0);
+}
+
+/* More than one context takes: all are served, and go out in the order of their requests. */
+static void test_longer_than_the_ring(Fixture *f, gconstpointer data)
+{
+    enum { N = 1000 };
+    g_autofree Req *reqs = g_new0(Req, N);
+
+    run_many(f, reqs, N, false);
+    g_assert_cmpint(fault.requests, ==, N);
+    for (int i = 0; i < N; i++) {
+        g_assert_cmpint(reqs[i].ret, ==, 0);
+        g_assert_cmpint(fault.offsets[i], ==, reqs[i].offset);
+    }
+    check_scratch(f->buf, 0, N * 512);
+}
+
+static void test_partial_submission(Fixture *f, gconstpointer data)
+{
+    Req reqs[30];
+
+    fault.most = 7;
+    run_many(f, reqs, 30, true);
+    g_assert_cmpint(fault.requests, ==, 30);
+    g_assert_cmpint(fault.calls, ==, 5);
+    check_scratch(f->buf, 0, 30 * 512);
+}
+
+static void test_eagain_with_others_in_flight(Fixture *f, gconstpointer data)
+{
+    Req first = request(f, IO_ENGINE_READ, 0, 512);
+    Req reqs[20];
+
+    first.buf = f->buf + MIB - 512;
+    req_start(&first);
+    fault.eagain = 1;
+    fault.calls = 0;
+    run_many(f, reqs, 20, true);
+    g_assert_cmpint(req_wait(&first), ==, 0);
+    g_assert_cmpint(fault.requests, ==, 21);
+    check_scratch(f->buf, 0, 20 * 512);
+}
+
+/* Nothing will complete, so waiting would be for ever; threads serve the request. */
+static void test_eagain_with_nothing_in_flight(Fixture *f, gconstpointer data)
+{
+    Req reqs[10];
+
+    fault.eagain = INT_MAX;
+    run_many(f, reqs, 10, true);
+    g_assert_cmpint(fault.requests, ==, 0);
+    for (int i = 0; i < 10; i++) {
+        g_assert_cmpint(reqs[i].ret, ==, 0);
+    }
+    check_scratch(f->buf, 0, 10 * 512);
+}
+
+static void test_hard_error_hits_its_request_only(Fixture *f, gconstpointer data)
+{
+    Req reqs[20];
+
+    fault.bad_offset = 7 * 512;
+    run_many(f, reqs, 20, true);
+    for (int i = 0; i < 20; i++) {
+        g_assert_cmpint(reqs[i].ret, ==, i == 7 ? -EIO : 0);
+    }
+    fault.bad_offset = 0;
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 0, 512)), ==, -EIO);
+}
+
+static void test_kernel_error(Fixture *f, gconstpointer data)
+{
+    Req req = request(f, IO_ENGINE_READ, 0, 4096);
+
+    req.fd = open("/dev/null", O_WRONLY);
+    g_assert_cmpint(req_run(req), ==, -EBADF);
+    close(req.fd);
+}
+
+static void test_flush(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_FLUSH, 0, 0)), ==, 0);
+    g_assert_cmpint(fault.fdsyncs + fault.fdatasyncs, ==, 1);
+}
+
+static void test_flush_without_fdsync(Fixture *f, gconstpointer data)
+{
+    fault.no_fdsync = true;
+    for (int i = 1; i <= 2; i++) {
+        g_assert_cmpint(req_run(request(f, IO_ENGINE_FLUSH, 0, 0)), ==, 0);
+        g_assert_cmpint(qatomic_read(&fault.fdatasyncs), ==, i);
+    }
+}
+
+static void test_fua(Fixture *f, gconstpointer data)
+{
+    Req req = request(f, IO_ENGINE_WRITE, 0, 4096);
+
+    req.flags = BDRV_REQ_FUA;
+    g_assert_cmpint(req_run(req), ==, 0);
+    g_assert_cmpint(fault.dsyncs, ==, 1);
+}
+
+static void test_fua_without_dsync(Fixture *f, gconstpointer data)
+{
+    Req req = request(f, IO_ENGINE_WRITE, 0, 4096);
+
+    fault.no_dsync = true;
+    req.flags = BDRV_REQ_FUA;
+    g_assert_cmpint(req_run(req), ==, 0);
+    g_assert_cmpint(fault.dsyncs, ==, 0);
+    g_assert_cmpint(fault.fdsyncs + fault.fdatasyncs, ==, 1);
+}
+
+typedef struct Chain {
+    Fixture *f;
+    int left;
+    int active;
+} Chain;
+
+/* Reads block after block, as each completion wakes it. */
+static void coroutine_fn chain_entry(void *opaque)
+{
+    Chain *c = opaque;
+    uint8_t *buf = qemu_memalign(4096, 512);
+
+    while (c->left-- > 0) {
+        Req req = request(c->f, IO_ENGINE_READ, c->left % 1000 * 512, 512);
+
+        req.buf = buf;
+        req_entry(&req);
+        g_assert_cmpint(req.ret, ==, 0);
+        check_scratch(buf, req.offset, 512);
+    }
+    qemu_vfree(buf);
+    c->active--;
+}
+
+/* What completions trigger is gathered: clearly fewer system calls than requests. */
+static void test_completions_batch_what_they_trigger(Fixture *f, gconstpointer data)
+{
+    Chain c = { .f = f, .left = 20000, .active = 32 };
+
+    defer_call_begin();
+    for (int i = 0; i < 32; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(chain_entry, &c));
+    }
+    defer_call_end();
+    while (c.active) {
+        aio_poll(f->ctx, true);
+    }
+    g_assert_cmpint(fault.requests, ==, 20000);
+    g_test_message("%d requests in %d io_submit", fault.requests, fault.calls);
+    g_assert_cmpint(fault.calls, <, 20000 * 3 / 4);
+}
+
+typedef struct Nest {
+    Req *inner;
+    int polls;
+} Nest;
+
+static void nest_bh(void *opaque)
+{
+    Nest *n = opaque;
+
+    req_start(n->inner);
+    g_assert_cmpint(req_wait(n->inner), ==, 0);
+}
+
+/* A callback that waits for another request by itself must not wait for ever. */
+static void test_nested_poll(Fixture *f, gconstpointer data)
+{
+    Req inner = request(f, IO_ENGINE_READ, 4096, 4096);
+    Req outer[4];
+    Nest nest = { .inner = &inner };
+
+    for (int i = 0; i < 4; i++) {
+        outer[i] = request(f, IO_ENGINE_READ, 65536 * i, 4096);
+        outer[i].buf = f->buf + 65536 * (i + 1);
+        req_start(&outer[i]);
+    }
+    inner.ret = REQ_PENDING;
+    aio_bh_schedule_oneshot(f->ctx, nest_bh, &nest);
+    for (int i = 0; i < 4; i++) {
+        g_assert_cmpint(req_wait(&outer[i]), ==, 0);
+        check_scratch(outer[i].buf, outer[i].offset, 4096);
+    }
+    g_assert_cmpint(req_wait(&inner), ==, 0);
+    check_scratch(f->buf, 4096, 4096);
+}
+
+static void test_buffered_file_is_refused(void)
+{
+    Error *err = NULL;
+
+    g_assert_cmpint(io_engine_native.check_open(0, O_RDWR, &err), ==, -EINVAL);
+    g_assert_cmpstr(error_get_pretty(err), ==,
+                    "aio=native was specified, but it requires cache.direct=on, which was "
+                    "not specified.");
+    error_free(err);
+}
+
+static void test_limit_used_up(void)
+{
+    AioContext *ctx = aio_context_new(&error_abort);
+    Error *err = NULL;
+
+    fault_reset();
+    fault.setup_error = EAGAIN;
+    qemu_set_current_aio_context(ctx);
+    g_assert_null(io_engine_get_state(&io_engine_native, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "aio-nr is "));
+    g_assert_nonnull(strstr(error_get_pretty(err), "aio-max-nr is "));
+    g_assert_nonnull(strstr(error_get_pretty(err), "aio=threads"));
+    error_free(err);
+    fault_reset();
+    g_assert_nonnull(io_engine_get_state(&io_engine_native, &error_abort));
+    qemu_set_current_aio_context(NULL);
+    aio_context_unref(ctx);
+}
+
+static void test_thread_without_context(void)
+{
+    Error *err = NULL;
+
+    g_assert_null(io_engine_get_state(&io_engine_native, &err));
+    g_assert_nonnull(err);
+    error_free(err);
+}
+
+/* --- several threads on one file --- */
+
+static void *reader_thread(void *opaque)
+{
+    Fixture *shared = opaque;
+
+    /* More contexts than one in turn: a new one may stand at the old one's address. */
+    for (int round = 0; round < 5; round++) {
+        AioContext *ctx = aio_context_new(&error_abort);
+        Fixture f = { .ctx = ctx, .fd = shared->fd };
+        Chain c = { .f = &f, .left = 300, .active = 8 };
+
+        qemu_set_current_aio_context(ctx);
+        for (int i = 0; i < 8; i++) {
+            qemu_coroutine_enter(qemu_coroutine_create(chain_entry, &c));
+        }
+        while (c.active) {
+            aio_poll(ctx, true);
+        }
+        qemu_set_current_aio_context(NULL);
+        aio_context_unref(ctx);
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_file(Fixture *f, gconstpointer data)
+{
+    QemuThread threads[3];
+
+    for (int i = 0; i < 3; i++) {
+        qemu_thread_create(&threads[i], "reader", reader_thread, f, QEMU_THREAD_JOINABLE);
+    }
+    for (int i = 0; i < 3; i++) {
+        qemu_thread_join(&threads[i]);
+    }
+}
+
+static void add(const char *name, void (*test)(Fixture *, gconstpointer))
+{
+    g_autofree char *path = g_strdup_printf("/engine/native/%s", name);
+    g_autofree char *hidden = g_strdup_printf("/engine/native-getevents/%s", name);
+
+    g_test_add(path, Fixture, NULL, setup, test, teardown);
+    g_test_add(hidden, Fixture, "hide the ring", setup, test, teardown);
+}
+
+int main(int argc, char **argv)
+{
+    int fd;
+
+    g_test_init(&argc, &argv, NULL);
+    fd = scratch_file(4096, O_DIRECT);
+    if (fd < 0) {
+        g_print("1..0 # SKIP no O_DIRECT in this directory\n");
+        return 0;
+    }
+    close(fd);
+
+    add("read", test_read);
+    add("write", test_write);
+    add("part-of-a-vector", test_part_of_vector);
+    add("read-beyond-the-end-is-zero", test_read_beyond_end_is_zero);
+    add("short-transfers-go-on", test_short_transfers_go_on);
+    add("interrupted-submission", test_interrupted_submission);
+    add("section-is-one-submission", test_section_is_one_submission);
+    add("alone-is-sent-at-once", test_alone_is_sent_at_once);
+    add("longer-than-the-ring", test_longer_than_the_ring);
+    add("partial-submission", test_partial_submission);
+    add("eagain-with-others-in-flight", test_eagain_with_others_in_flight);
+    add("eagain-with-nothing-in-flight", test_eagain_with_nothing_in_flight);
+    add("hard-error-hits-its-request-only", test_hard_error_hits_its_request_only);
+    add("kernel-error", test_kernel_error);
+    add("flush", test_flush);
+    add("flush-without-fdsync", test_flush_without_fdsync);
+    add("fua", test_fua);
+    add("fua-without-dsync", test_fua_without_dsync);
+    add("completions-batch-what-they-trigger", test_completions_batch_what_they_trigger);
+    add("nested-poll", test_nested_poll);
+    add("threads-share-a-file", test_threads_share_a_file);
+    g_test_add_func("/engine/native/buffered-file-is-refused", test_buffered_file_is_refused);
+    g_test_add_func("/engine/native/limit-used-up", test_limit_used_up);
+    g_test_add_func("/engine/native/thread-without-context", test_thread_without_context);
+    return g_test_run();
+}
