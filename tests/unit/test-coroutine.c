@@ -18,6 +18,9 @@
 #ifdef CO_TSAN
 /* It knows some 8000 fibers at most. */
 #define MANY(n) MIN(n, 1000)
+#elif defined(CO_ASAN)
+/* Its shadow memory would fill the machine. */
+#define MANY(n) MIN(n, 10000)
 #else
 #define MANY(n) (n)
 #endif
