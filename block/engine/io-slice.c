@@ -50,10 +50,10 @@ static int slice_trim(IOSlice *slice, struct iovec *iov, int niov, size_t skip, 
     return 0;
 }
 
-int io_slice_init(IOSlice *slice, QEMUIOVector *qiov, size_t offset, size_t bytes)
+int io_slice_init_many(IOSlice *slice, QEMUIOVector *qiov, size_t offset, size_t bytes)
 {
     slice->owned = NULL;
-    if (offset == 0 && bytes == qiov->size && qiov->niov > 1) {
+    if (offset == 0 && bytes == qiov->size) {
         slice->iov = qiov->iov;
         slice->niov = qiov->niov;
         slice->bytes = bytes;

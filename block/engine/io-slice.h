@@ -23,11 +23,27 @@ typedef struct IOSlice {
     struct iovec *owned; /* the copy to free, or NULL */
 } IOSlice;
 
+/* io_slice_init() of vectors that are not a single piece. */
+int io_slice_init_many(IOSlice *slice, QEMUIOVector *qiov, size_t offset, size_t bytes);
+
 /*
  * Covers @bytes bytes of @qiov from @offset on. 0 or -ENOMEM; -EINVAL when the vector is
  * shorter than that.
  */
-int io_slice_init(IOSlice *slice, QEMUIOVector *qiov, size_t offset, size_t bytes);
+static inline int io_slice_init(IOSlice *slice, QEMUIOVector *qiov, size_t offset, size_t bytes)
+{
+    if (qiov->niov == 1 && offset <= qiov->iov[0].iov_len &&
+        bytes <= qiov->iov[0].iov_len - offset) {
+        slice->owned = NULL;
+        slice->one.iov_base = (char *)qiov->iov[0].iov_base + offset;
+        slice->one.iov_len = bytes;
+        slice->iov = &slice->one;
+        slice->niov = 1;
+        slice->bytes = bytes;
+        return 0;
+    }
+    return io_slice_init_many(slice, qiov, offset, bytes);
+}
 
 /* Drops the first @done bytes, @done <= slice->bytes. 0 or -ENOMEM. */
 int io_slice_advance(IOSlice *slice, size_t done);
