@@ -11,6 +11,7 @@
  *     (writes and zeroes too; a driver never sees a request beyond the end, except that
  *     the last request of an image of odd size is rounded up to the alignment),
  *     and are at most bl.max_transfer;
+ *     buffers may lie anywhere: where memory alignment matters, the driver copies;
  *   - flags hold nothing but what the driver declared in supported_*_flags;
  *   - callbacks marked coroutine_fn run in a coroutine, in the AioContext of the
  *     thread that sent the request: several threads at once.
@@ -53,6 +54,8 @@ struct BdrvChild {
     uint64_t perm, shared_perm;   /* BLK_PERM_* */
 };
 
+typedef struct BlockNodeCore BlockNodeCore;
+
 /*
  * A node. What stands here is for drivers; the core's own state hides behind core.
  * open_flags, bl and the children change only while the node is drained.
@@ -75,7 +78,7 @@ struct BlockDriverState {
     char *exact_filename;         /* plain file name, "" when there is none */
     char *backing_file;           /* the name that the image holds, or NULL */
     char *backing_format;
-    struct BlockNodeCore *core;   /* block/node.h */
+    BlockNodeCore *core;   /* the block layer's own */
 };
 
 /*
@@ -149,7 +152,7 @@ struct BlockDriver {
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
     int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs, BlockDriverInfo *bdi);
-    /* The length can change behind our back (devices): never use a cached one. */
+    /* The length can change behind our back (devices): whoever asks gets a fresh one. */
     bool has_variable_length;
     /* NULL: what the file child says, 0 without one. */
     int (*bdrv_has_zero_init)(BlockDriverState *bs);
@@ -164,6 +167,12 @@ struct BlockDriver {
                            Error **errp);
     void (*bdrv_set_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared);
     void (*bdrv_abort_perm_update)(BlockDriverState *bs);
+    /*
+     * What this node needs of @child when its own parents together need @perm and share
+     * @shared. NULL: filters pass both on, a backing file is read, formats own their file.
+     */
+    void (*bdrv_child_perm)(BlockDriverState *bs, const BdrvChild *child, uint64_t perm,
+                            uint64_t shared, uint64_t *nperm, uint64_t *nshared);
 
     /* Options kept after a reconnection of names: used to print "json:{...}". NULL-ended. */
     const char *const *strong_runtime_opts;

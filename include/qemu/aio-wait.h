@@ -22,11 +22,11 @@ struct AioWaiter {
  * cond is evaluated by this thread only. The thread needs a current context. Not in a
  * coroutine.
  */
-#define AIO_WAIT_WHILE(ctx, cond)                                                        \
+#define AIO_WAIT_WHILE(ctx_, cond)                                                       \
     (__extension__({                                                                     \
         AioWaiter aio_waiter_;                                                           \
         bool aio_waited_ = false;                                                        \
-        aio_wait_begin(&aio_waiter_, (ctx));                                             \
+        aio_wait_begin(&aio_waiter_, (ctx_));                                            \
         while ((cond)) {                                                                 \
             aio_poll(aio_waiter_.ctx, true);                                             \
             aio_waited_ = true;                                                          \

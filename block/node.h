@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The block layer's own view of nodes, edges, requests and backends. Private to block/;
+ * drivers live on include/block/block-driver.h alone.
+ *
+ * Who owns what:
+ *   - The graph (children, parents, permissions, limits, quiesce) belongs to the home thread
+ *     of the nodes' context and changes only while nothing is in flight.
+ *   - Every thread reads the fast-path fields of BlockNodeCore without a lock; length is
+ *     read and written atomically, the others are constant while requests run.
+ *   - Tracked requests and flush state: reqs_lock, a leaf lock that is never held over
+ *     a yield or a driver call.
+ */
+#ifndef BLOCK_NODE_H
+#define BLOCK_NODE_H
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/queue.h"
+#include "qemu/thread.h"
+#include "block/block-driver.h"
+#include "block/block-image.h"
+#include "wait-list.h"
+
+/* How much the first bytes of an image tell: what probing reads. */
+#define BLOCK_PROBE_BYTES 512
+
+/* --- tracked requests (block/tracked.c) --- */
+
+/*
+ * A write-like request in flight on a node, on its coroutine's stack. Requests are
+ * kept in order of arrival. A request waits for every earlier one that overlaps it if either is
+ * serialising; as waits go only from later to earlier, they cannot form a circle.
+ */
+typedef struct TrackedRequest TrackedRequest;
+struct TrackedRequest {
+    BlockDriverState *bs;
+    int64_t offset, end;      /* bytes; widened to the alignment when serialising */
+    Waiter waiter;            /* under reqs_lock until woken */
+    unsigned blockers;        /* earlier requests that it still waits for */
+    bool serialising;
+    QTAILQ_ENTRY(TrackedRequest) next;
+};
+
+/*
+ * Enters [@offset, @offset + @bytes) into the node's list and, if need be, waits. 0, or -EBUSY
+ * (and nothing entered) when @no_wait and it would have to.
+ */
+int coroutine_fn tracked_begin(TrackedRequest *req, BlockDriverState *bs, int64_t offset,
+                               int64_t bytes, bool serialising, bool no_wait);
+/* Also counts the write for the next flush. */
+void coroutine_fn tracked_end(TrackedRequest *req);
+
+/* --- nodes --- */
+
+struct BlockNodeCore {
+    /*
+     * The fast path asks these for every request. A request is simple when it matches
+     * align_mask, is at most max_simple bytes and ends within length.
+     */
+    uint64_t align_mask;
+    int64_t max_simple;       /* 0: none is */
+    int64_t length;           /* bytes, whole sectors, as last known */
+
+    bool probed;              /* the format was guessed */
+    unsigned refcnt;          /* atomic */
+    AioContext *ctx;
+    GPtrArray *parents;       /* of BdrvChild, borrowed: edges that end here */
+    GPtrArray *children;      /* of BdrvChild, owned: edges that begin here */
+    BlockOptions *options;    /* the node's own, as opened, without those of children */
+    char *node_name;
+    char *display_name;       /* see bdrv_get_filename() */
+    int quiesce;              /* home thread; >0: drained */
+    int in_flight;            /* atomic; bdrv_inc_in_flight() */
+
+    QemuMutex reqs_lock;
+    QTAILQ_HEAD(, TrackedRequest) reqs;
+    unsigned nb_serialising;  /* of reqs */
+    unsigned nb_waiting;      /* of reqs: those with blockers */
+    /* Writes so far, and how many of them the last good flush covered. */
+    uint64_t write_gen, flushed_gen;
+    bool flush_active;
+    WaitList flush_waiters;
+    int flush_error;          /* -errno of the first failed flush: sticky */
+};
+
+/* Allocates a node without driver; one reference. */
+BlockDriverState *bdrv_new_node(AioContext *ctx);
+/* An edge; takes over the caller's reference to @child_bs, also on failure. */
+BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockDriverState *child_bs,
+                             const char *name, Error **errp);
+/* The same for an edge of a backend: @child is embedded there. */
+int bdrv_attach_root(BdrvChild *child, BlockDriverState *bs, uint64_t perm,
+                     uint64_t shared_perm, Error **errp);
+void bdrv_detach_root(BdrvChild *child);
+/* Collects what the parents need and passes it down. 0 or -errno; on failure nothing has changed. */
+int bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
+/* Asks children and driver for limits again, and sets up the fast path. */
+int bdrv_refresh_limits(BlockDriverState *bs, Error **errp);
+/* Asks the driver for the length. Bytes or -errno. */
+int64_t coroutine_fn bdrv_co_refresh_length(BlockDriverState *bs);
+int64_t bdrv_refresh_length(BlockDriverState *bs);
+void bdrv_set_node_context(BlockDriverState *bs, AioContext *ctx);
+bool bdrv_is_writable(const BlockDriverState *bs);
+
+/* Sets exact_filename and what bdrv_get_filename() says. */
+void bdrv_refresh_filename(BlockDriverState *bs);
+/* block/options.c: sets @key to what @from has under @from_key, with its JSON type. */
+void blk_options_copy_entry(BlockOptions *opts, const char *key, const BlockOptions *from,
+                            const char *from_key);
+
+static inline BdrvChild *bdrv_child_at(const GPtrArray *edges, guint i)
+{
+    return g_ptr_array_index(edges, i);
+}
+
+/* The child that a filter passes everything on to. */
+static inline BdrvChild *bdrv_filter_child(const BlockDriverState *bs)
+{
+    return bs->drv && bs->drv->is_filter ? (bs->file ? bs->file : bs->backing) : NULL;
+}
+
+/* --- driver calls (block/driver-call.c): contract checked, nothing adjusted --- */
+
+int coroutine_fn driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+int coroutine_fn driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                QEMUIOVector *qiov, size_t qiov_offset,
+                                BdrvRequestFlags flags);
+int coroutine_fn driver_pwritev_compressed(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                           QEMUIOVector *qiov, size_t qiov_offset);
+int coroutine_fn driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      BdrvRequestFlags flags);
+int coroutine_fn driver_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn driver_flush_to_os(BlockDriverState *bs);
+int coroutine_fn driver_flush_to_disk(BlockDriverState *bs);
+int coroutine_fn driver_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                                     int64_t bytes, int64_t *pnum, int64_t *map,
+                                     BlockDriverState **file);
+int coroutine_fn driver_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp);
+int64_t coroutine_fn driver_getlength(BlockDriverState *bs);
+
+/* --- requests (block/io.c and its neighbours) --- */
+
+/* Can this request go to the driver as it is? */
+static inline bool request_is_simple(const BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                     const QEMUIOVector *qiov, size_t qiov_offset)
+{
+    const BlockNodeCore *core = bs->core;
+    int64_t length = qatomic_read(&core->length);
+
+    /* offset <= length - bytes cannot overflow: both are at least 0 where it counts. */
+    return offset >= 0 && bytes > 0 && bytes <= core->max_simple && offset <= length - bytes &&
+           (((uint64_t)offset | (uint64_t)bytes) & core->align_mask) == 0 &&
+           qiov->niov <= bs->bl.max_iov && qiov_offset + (size_t)bytes <= qiov->size;
+}
+
+/* 0, or -EIO for what no image can have. */
+int check_range(int64_t offset, int64_t bytes);
+int check_range_qiov(int64_t offset, int64_t bytes, const QEMUIOVector *qiov,
+                     size_t qiov_offset);
+/* The length, up to date if it matters for a request that ends at @end. Bytes or -errno. */
+int64_t coroutine_fn bdrv_co_length_for(BlockDriverState *bs, int64_t end);
+/* Aligned requests inside a tracked one. */
+int coroutine_fn read_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                              QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                              BdrvRequestFlags flags);
+/* What a write leaves to do: the length may have grown, FUA may need a flush. */
+int coroutine_fn write_finish(BlockDriverState *bs, int64_t end, int ret, bool flush);
+/* Of a range through the backing chain; see blk_co_block_status(). */
+int coroutine_fn bdrv_co_status_above(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      int64_t *pnum);
+
+/* --- calling coroutine code from outside (block/co-call.c) --- */
+
+/*
+ * The calling thread's context: its own or, for a thread without, a private one that is made on
+ * demand, is current between begin and end, and dies with the thread. NULL: no descriptors left.
+ */
+AioContext *thread_context_begin(void);
+void thread_context_end(void);
+/* The same without making or setting anything; NULL: none. */
+AioContext *thread_context_peek(void);
+
+typedef struct CoCall CoCall;
+struct CoCall {
+    void coroutine_fn (*fn)(CoCall *call); /* sets ret */
+    int64_t ret;
+    bool done;
+};
+/* Runs call->fn in a coroutine and polls until it is done (in a coroutine: calls it). */
+int64_t co_call(CoCall *call);
+
+/* --- backends --- */
+
+struct BlockBackend {
+    /* Read by every request. */
+    BdrvChild root;           /* root.bs NULL: no image */
+    AioContext *ctx;          /* home */
+    int quiesce;              /* atomic; written under queue_lock: requests wait when >0 */
+    bool write_through;
+
+    /*
+     * Requests of the home thread are counted without atomics, since only that thread drains;
+     * those of all others in other_in_flight. Their sum is what is in flight.
+     */
+    int home_in_flight;
+    int other_in_flight;      /* atomic */
+
+    unsigned refcnt;          /* atomic */
+    QemuMutex queue_lock;
+    WaitList waiting;         /* under queue_lock */
+    QTAILQ_ENTRY(BlockBackend) next; /* of all; under the list's lock in block-backend.c */
+};
+
+static inline BlockBackend *blk_of_root(BdrvChild *child)
+{
+    return container_of(child, BlockBackend, root);
+}
+
+/* From then on new requests of the backend wait; the second lets them go on. Home thread. */
+void blk_quiesce(BlockBackend *blk);
+void blk_unquiesce(BlockBackend *blk);
+bool blk_busy(BlockBackend *blk);
+void bdrv_quiesce(BlockDriverState *bs);
+void bdrv_unquiesce(BlockDriverState *bs);
+/* Runs fn(opaque) in the home thread of @ctx: here if that is this one; waits. Not in a coroutine. */
+void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque);
+
+/*
+ * Until nobody drains. For a request that blk_begin_request() has counted and that then saw
+ * quiesce; *@home says which counter has it, and may change.
+ */
+void coroutine_fn blk_wait_while_drained(BlockBackend *blk, bool *home);
+/* The body of a request: checks it against the image and sends it down. */
+int coroutine_fn blk_do_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
+                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+int coroutine_fn blk_do_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+int coroutine_fn blk_do_pwrite_zeroes(BlockBackend *blk, int64_t offset,
+                                      int64_t bytes, BdrvRequestFlags flags);
+int coroutine_fn blk_do_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
+int coroutine_fn blk_do_flush(BlockBackend *blk);
+void blk_dec_in_flight_other(BlockBackend *blk);
+/* Is the calling thread, as the loop knows it, the home of @blk? */
+static inline bool blk_at_home(const BlockBackend *blk)
+{
+    return qemu_get_current_aio_context() == blk->ctx;
+}
+
+static inline void blk_begin_request(BlockBackend *blk, bool home)
+{
+    if (likely(home)) {
+        blk->home_in_flight++;
+    } else {
+        /* Pairs with the barrier in blk_quiesce(): either it sees us or we see it. */
+        qatomic_inc(&blk->other_in_flight);
+        smp_mb__after_rmw();
+    }
+}
+
+static inline void blk_end_request(BlockBackend *blk, bool home)
+{
+    if (likely(home)) {
+        blk->home_in_flight--;
+    } else {
+        blk_dec_in_flight_other(blk);
+    }
+}
+
+/* --- the driver table (block/drivers.c) --- */
+
+BlockDriver *bdrv_find_protocol(const char *filename, bool allow_prefix, Error **errp);
+/* The driver that is surest of these first bytes; never NULL, as raw takes anything. */
+BlockDriver *bdrv_probe_all(const uint8_t *buf, int size, const char *filename);
+/* "abc:..." (and not "./abc:..."). */
+bool path_has_protocol(const char *path);
+
+extern BlockDriver bdrv_file, bdrv_host_device, bdrv_null_aio, bdrv_null_co, bdrv_raw;
+
+#endif
