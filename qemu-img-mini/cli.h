@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all subcommands share: their table, the reading of a command line, sizes and
+ * numbers, opening an image as the options say, and the end of the program.
+ *
+ * One table per subcommand says what options it has; getopt's arrays and the help text
+ * are both made from it. Everything runs in the main thread.
+ */
+#ifndef IMG_CLI_H
+#define IMG_CLI_H
+
+#include "qemu/osdep.h"
+#include "qemu/coroutine.h"
+#include "block/block-backend.h"
+#include "block/block-options.h"
+
+/* Options that have no letter. */
+enum {
+    CLI_OPT_FIRST = 256,
+    CLI_OPT_OUTPUT,
+    CLI_OPT_BACKING_CHAIN,
+    CLI_OPT_OBJECT,
+    CLI_OPT_IMAGE_OPTS,
+    CLI_OPT_TARGET_IMAGE_OPTS,
+    CLI_OPT_TARGET_IS_ZERO,
+    CLI_OPT_SALVAGE,
+    CLI_OPT_BITMAPS,
+    CLI_OPT_SKIP_BROKEN_BITMAPS,
+    CLI_OPT_PATTERN,
+    CLI_OPT_FLUSH_INTERVAL,
+    CLI_OPT_NO_DRAIN,
+};
+
+typedef struct CliOption {
+    int val;           /* the letter, or CLI_OPT_*; 0 ends the table */
+    const char *lname; /* long name, or NULL */
+    const char *arg;   /* what the help calls the argument; NULL: there is none */
+    const char *help;
+} CliOption;
+
+typedef struct Command Command;
+struct Command {
+    const char *name;
+    /* Gives the exit code. argv[0] is the subcommand's name. */
+    int (*run)(const Command *cmd, int argc, char **argv);
+    const char *args;    /* the part of the synopsis behind the options */
+    const char *summary; /* one line */
+    const CliOption *options;
+    const char *example; /* behind the program's name */
+};
+
+extern const Command bench_command;
+extern const Command compare_command;
+extern const Command convert_command;
+extern const Command create_command;
+extern const Command info_command;
+
+/* An option that every subcommand has in the same words. */
+#define CLI_HELP_OPTION   { 'h', "help", NULL, "show this help" }
+#define CLI_OBJECT_OPTION \
+    { CLI_OPT_OBJECT, "object", "OBJDEF", "define an object, such as a secret" }
+#define CLI_FORCE_SHARE_OPTION \
+    { 'U', "force-share", NULL, "open even if another process writes to the image" }
+
+/* The name that the program was called by. */
+const char *cli_progname(void);
+
+/* --- the command line --- */
+
+/*
+ * The next option as getopt_long gives it, -1 at the end. Mistakes of the user and the
+ * help option end the program here.
+ */
+int cli_getopt(const Command *cmd, int argc, char **argv);
+/* "PROG: message", how to get help, exit code 1. */
+QEMU_NORETURN void cli_usage_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+void cli_print_command_help(const Command *cmd);
+
+/*
+ * A size in bytes with an optional suffix, within [@min, @max]. -1 when it is not; then
+ * the message, in which @what names the thing, has been given.
+ */
+int64_t cli_parse_size(const char *what, const char *arg, int64_t min, int64_t max);
+/* A count within [0, @max] in C's notations. False when it is not; no message. */
+bool cli_parse_count(const char *arg, unsigned long max, unsigned long *value);
+
+/*
+ * Adds @arg (of an option -o) to the comma-separated list @list, which may be NULL. NULL
+ * and a message when it is no list; @list is consumed in any case.
+ */
+char *cli_add_option_list(char *list, const char *arg);
+/* "help" or "?" is among the items of @list. */
+bool cli_option_list_asks_help(const char *list);
+
+/* An option --object. False and a message when it cannot be. */
+bool cli_add_object(const char *definition);
+
+/* --- images --- */
+
+typedef struct CliImage {
+    const char *filename; /* or an option string if image_opts */
+    bool image_opts;
+    const char *format;   /* NULL: find out */
+    int flags;            /* BDRV_O_* */
+    bool writethrough;
+    bool force_share;
+} CliImage;
+
+/* NULL and a message on failure. */
+BlockBackend *cli_open_image(const CliImage *image);
+
+/*
+ * The name of the host's file behind an image that is not open yet, to be freed with
+ * g_free(); NULL when the name does not tell.
+ */
+char *cli_host_filename(const char *filename, bool image_opts);
+
+/* --- coroutines and the end --- */
+
+/* Runs @entry(@opaque) as a coroutine; polls until *@done, which it has to set. */
+void cli_run_coroutine(CoroutineEntry *entry, void *opaque, const bool *done);
+
+/*
+ * Writes out what stdout still holds: @status, or EXIT_FAILURE and a message when
+ * somebody's output got lost.
+ */
+int cli_finish_stdout(int status);
+
+#endif

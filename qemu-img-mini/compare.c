@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qemu-img-mini compare: do two images read the same?
+ *
+ * Some coroutines each take the next chunk, read it from both images and compare. Chunks
+ * are handed out in ascending order under the planner's lock; what both images know to be
+ * zero is not handed out at all. The finding with the lowest offset counts, as if the
+ * images had been compared from the start to the end: once there is one, no further chunk
+ * is handed out, and those below it are still waited for.
+ *
+ * Everything runs in the main thread.
+ */
+#include "cli.h"
+
+#include <getopt.h>
+
+#include "block/block-image.h"
+#include "progress.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+
+#define CHUNK_BYTES  (1 * 1024 * 1024)
+#define NUM_WORKERS  4
+/* As qemu-img: a difference is told by the sector. */
+#define GRANULARITY  ((int64_t)BDRV_SECTOR_SIZE)
+#define STATUS_FLAGS (BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO | BDRV_BLOCK_ALLOCATED)
+
+/* Exit codes. */
+enum {
+    COMPARE_SAME = 0,
+    COMPARE_DIFFERENT = 1,
+    COMPARE_OPEN_FAILED = 2,
+    COMPARE_STATUS_FAILED = 3,
+    COMPARE_READ_FAILED = 4,
+};
+
+typedef enum Finding {
+    FOUND_NOTHING,
+    FOUND_CONTENT,      /* differs at .offset */
+    FOUND_STATUS,       /* strict: allocation differs at .offset */
+    FOUND_READ_ERROR,   /* of image .image */
+    FOUND_STATUS_ERROR,
+} Finding;
+
+typedef struct Side {
+    const char *name;
+    BlockBackend *blk;
+    int64_t length;     /* bytes */
+    int64_t extent_end; /* up to here the status is the next one */
+    int status;         /* STATUS_FLAGS */
+} Side;
+
+/* Bit i of readers: side i is read. Of the others the chunk reads as zeroes. */
+typedef struct Chunk {
+    int64_t offset;
+    int64_t bytes;
+    unsigned readers;
+} Chunk;
+
+typedef struct Compare Compare;
+
+typedef struct Worker {
+    Compare *compare;
+    uint8_t *buffer[2];
+} Worker;
+
+struct Compare {
+    Side side[2];
+    bool strict;
+    bool quiet;
+    bool progress;
+    int64_t common; /* the length of the shorter image */
+    int64_t total;  /* of the longer one */
+
+    CoMutex planner; /* guards position and the sides' extents */
+    int64_t position;
+
+    Finding finding;
+    int64_t found_offset;
+    int found_side;
+    int found_error; /* errno */
+
+    unsigned running;
+    bool done;
+    Worker workers[NUM_WORKERS];
+};
+
+static const CliOption compare_cli_options[] = {
+    CLI_HELP_OPTION,
+    CLI_OBJECT_OPTION,
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the names are lists of options" },
+    { 'f', NULL, "FMT", "format of the first image (default: look)" },
+    { 'F', NULL, "FMT", "format of the second image (default: look)" },
+    { 'T', NULL, "CACHE", "cache mode of both images" },
+    { 'p', NULL, NULL, "show the progress" },
+    { 'q', NULL, NULL, "say nothing but errors; the exit code tells the result" },
+    { 's', NULL, NULL, "strict: length and allocation must be the same too" },
+    CLI_FORCE_SHARE_OPTION,
+    {},
+};
+
+/* --- findings --- */
+
+static void found(Compare *c, Finding what, int64_t offset, int side, int error)
+{
+    if (c->finding == FOUND_NOTHING || offset < c->found_offset) {
+        c->finding = what;
+        c->found_offset = offset;
+        c->found_side = side;
+        c->found_error = error;
+    }
+}
+
+/* --- planning --- */
+
+/* Makes the extent of @s cover @offset. */
+static int coroutine_fn look_at(Compare *c, Side *s, int64_t offset)
+{
+    int64_t pnum = 0;
+
+    if (offset < s->extent_end) {
+        return 0;
+    }
+    if (offset >= s->length) {
+        /* Beyond the end of the shorter image everything counts as zero. */
+        s->status = BDRV_BLOCK_ZERO;
+        s->extent_end = c->total;
+        return 0;
+    }
+    int ret = blk_co_block_status(s->blk, offset, s->length - offset, &pnum);
+    if (ret < 0) {
+        found(c, FOUND_STATUS_ERROR, offset, s - c->side, -ret);
+        return ret;
+    }
+    g_assert(pnum > 0);
+    s->status = ret & STATUS_FLAGS;
+    s->extent_end = offset + pnum;
+    return 0;
+}
+
+static bool has_data(const Side *s)
+{
+    return (s->status & BDRV_BLOCK_ALLOCATED) && !(s->status & BDRV_BLOCK_ZERO);
+}
+
+/* False when no chunk is left or none below a finding. */
+static bool coroutine_fn find_work(Compare *c, Chunk *chunk)
+{
+    Side *a = &c->side[0];
+    Side *b = &c->side[1];
+
+    while (c->finding == FOUND_NOTHING && c->position < c->total) {
+        int64_t offset = c->position;
+
+        if (look_at(c, a, offset) < 0 || look_at(c, b, offset) < 0) {
+            return false;
+        }
+        if (c->strict && offset < c->common && a->status != b->status) {
+            found(c, FOUND_STATUS, offset, 0, 0);
+            return false;
+        }
+        chunk->offset = offset;
+        chunk->readers = has_data(a) | has_data(b) << 1;
+        chunk->bytes = MIN(a->extent_end, b->extent_end) - offset;
+        if (chunk->readers) {
+            chunk->bytes = MIN(chunk->bytes, CHUNK_BYTES - offset % CHUNK_BYTES);
+        }
+        c->position += chunk->bytes;
+        progress_update(c->position, c->total);
+        if (chunk->readers) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool coroutine_fn next_chunk(Compare *c, Chunk *chunk)
+{
+    qemu_co_mutex_lock(&c->planner);
+    bool ok = find_work(c, chunk);
+    qemu_co_mutex_unlock(&c->planner);
+    return ok;
+}
+
+/* --- comparing --- */
+
+/* The first sector that differs, or @bytes. */
+static int64_t first_difference(const uint8_t *a, const uint8_t *b, int64_t bytes)
+{
+    if (!memcmp(a, b, bytes)) {
+        return bytes;
+    }
+    int64_t i = 0;
+    while (!memcmp(a + i, b + i, MIN(GRANULARITY, bytes - i))) {
+        i += GRANULARITY;
+    }
+    return i;
+}
+
+/* The first sector that is not all zeroes, or @bytes. */
+static int64_t first_nonzero(const uint8_t *buf, int64_t bytes)
+{
+    if (buffer_is_zero(buf, bytes)) {
+        return bytes;
+    }
+    int64_t i = 0;
+    while (buffer_is_zero(buf + i, MIN(GRANULARITY, bytes - i))) {
+        i += GRANULARITY;
+    }
+    return i;
+}
+
+static void coroutine_fn compare_chunk(Compare *c, Worker *w, const Chunk *chunk)
+{
+    int64_t same;
+
+    for (int i = 0; i < 2; i++) {
+        if (chunk->readers & 1u << i) {
+            int ret = blk_co_pread(c->side[i].blk, chunk->offset, chunk->bytes, w->buffer[i], 0);
+            if (ret < 0) {
+                found(c, FOUND_READ_ERROR, chunk->offset, i, -ret);
+                return;
+            }
+        }
+    }
+    if (chunk->readers == 3) {
+        same = first_difference(w->buffer[0], w->buffer[1], chunk->bytes);
+    } else {
+        same = first_nonzero(w->buffer[chunk->readers >> 1], chunk->bytes);
+    }
+    if (same < chunk->bytes) {
+        found(c, FOUND_CONTENT, chunk->offset + same, 0, 0);
+    }
+}
+
+static void coroutine_fn worker_entry(void *opaque)
+{
+    Worker *w = opaque;
+    Compare *c = w->compare;
+    Chunk chunk;
+
+    while (next_chunk(c, &chunk)) {
+        compare_chunk(c, w, &chunk);
+    }
+    if (!--c->running) {
+        c->done = true;
+    }
+}
+
+static void coroutine_fn compare_entry(void *opaque)
+{
+    Compare *c = opaque;
+
+    c->running = NUM_WORKERS;
+    for (int i = 0; i < NUM_WORKERS; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(worker_entry, &c->workers[i]));
+    }
+}
+
+/* --- the result --- */
+
+static void G_GNUC_PRINTF(2, 3) say(const Compare *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!c->quiet) {
+        va_start(ap, fmt);
+        vprintf(fmt, ap);
+        va_end(ap);
+    }
+}
+
+/* Prints what was found; the exit code. */
+static int tell_result(Compare *c)
+{
+    const char *name = c->side[c->found_side].name;
+
+    progress_end(c->finding == FOUND_NOTHING);
+    switch (c->finding) {
+    case FOUND_NOTHING:
+        say(c, "Images are identical.\n");
+        return COMPARE_SAME;
+    case FOUND_CONTENT:
+        say(c, "Content mismatch at offset %" PRId64 "!\n", c->found_offset);
+        return COMPARE_DIFFERENT;
+    case FOUND_STATUS:
+        say(c, "Strict mode: Offset %" PRId64 " block status mismatch!\n", c->found_offset);
+        return COMPARE_DIFFERENT;
+    case FOUND_READ_ERROR:
+        error_report("Error while reading offset %" PRId64 " of %s: %s", c->found_offset, name,
+                     strerror(c->found_error));
+        return COMPARE_READ_FAILED;
+    case FOUND_STATUS_ERROR:
+        error_report("Sector allocation test failed for %s", name);
+        return COMPARE_STATUS_FAILED;
+    }
+    g_assert_not_reached();
+}
+
+static int compare_contents(Compare *c)
+{
+    const size_t n = 2 * NUM_WORKERS;
+    uint8_t *buffers = blk_try_blockalign(c->side[0].blk, n * CHUNK_BYTES);
+
+    if (!buffers) {
+        error_report("Not enough memory for %zu buffers of %d bytes", n, CHUNK_BYTES);
+        return COMPARE_READ_FAILED;
+    }
+    for (size_t i = 0; i < n; i++) {
+        c->workers[i / 2].compare = c;
+        c->workers[i / 2].buffer[i % 2] = buffers + i * CHUNK_BYTES;
+    }
+    qemu_co_mutex_init(&c->planner);
+    cli_run_coroutine(compare_entry, c, &c->done);
+    qemu_vfree(buffers);
+    return tell_result(c);
+}
+
+static int compare_images(Compare *c)
+{
+    for (int i = 0; i < 2; i++) {
+        Side *s = &c->side[i];
+        s->length = blk_getlength(s->blk);
+        if (s->length < 0) {
+            error_report("Can't get size of %s: %s", s->name, strerror(-s->length));
+            return COMPARE_READ_FAILED;
+        }
+    }
+    c->common = MIN(c->side[0].length, c->side[1].length);
+    c->total = MAX(c->side[0].length, c->side[1].length);
+    progress_begin(c->progress && !c->quiet);
+    if (c->common != c->total) {
+        progress_break_line();
+        if (c->strict) {
+            progress_end(false);
+            say(c, "Strict mode: Image size mismatch!\n");
+            return COMPARE_DIFFERENT;
+        }
+        say(c, "Warning: Image size mismatch!\n");
+    }
+    return compare_contents(c);
+}
+
+static int compare_run(const Command *cmd, int argc, char **argv)
+{
+    Compare compare = {};
+    CliImage image[2] = {};
+    const char *cache = "writeback";
+    int c;
+
+    while ((c = cli_getopt(cmd, argc, argv)) != -1) {
+        switch (c) {
+        case 'f': image[0].format = optarg; break;
+        case 'F': image[1].format = optarg; break;
+        case 'T': cache = optarg; break;
+        case 'p': compare.progress = true; break;
+        case 'q': compare.quiet = true; break;
+        case 's': compare.strict = true; break;
+        case 'U': image[0].force_share = image[1].force_share = true; break;
+        case CLI_OPT_IMAGE_OPTS: image[0].image_opts = image[1].image_opts = true; break;
+        case CLI_OPT_OBJECT:
+            if (!cli_add_object(optarg)) {
+                return COMPARE_OPEN_FAILED;
+            }
+            break;
+        }
+    }
+    if (optind != argc - 2) {
+        cli_usage_error("Expecting two image file names");
+    }
+
+    int status = COMPARE_OPEN_FAILED;
+    for (int i = 0; i < 2; i++) {
+        image[i].filename = compare.side[i].name = argv[optind + i];
+        if (bdrv_parse_cache_mode(cache, &image[i].flags, &image[i].writethrough) < 0) {
+            error_report("Invalid source cache option: %s", cache);
+            return status;
+        }
+    }
+    compare.side[0].blk = cli_open_image(&image[0]);
+    if (compare.side[0].blk) {
+        compare.side[1].blk = cli_open_image(&image[1]);
+    }
+    if (compare.side[1].blk) {
+        status = compare_images(&compare);
+    }
+    blk_unref(compare.side[0].blk);
+    blk_unref(compare.side[1].blk);
+    return status;
+}
+
+const Command compare_command = {
+    .name = "compare",
+    .run = compare_run,
+    .args = "IMAGE1 IMAGE2",
+    .summary = "Tells whether two images have the same contents.",
+    .options = compare_cli_options,
+    .example = "compare -f raw -F raw disk.img copy.img",
+};

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The copying of convert.
+ *
+ * Some coroutines each have a buffer and repeat: take the next chunk of the sources,
+ * read it, wait for their turn to write, write it. Chunks are handed out in ascending
+ * order under the planner's lock and numbered; with in_order, chunk N is written when
+ * all before it are. So reads overlap with each other and with the writing.
+ *
+ * What the sources say about themselves (block status) saves reading: zeroes are not read,
+ * and not written either where the target has zeroes already. In what is read, runs of
+ * zeroes become holes.
+ *
+ * All coroutines run in the main thread; between two yields the state is one's own.
+ */
+#include "convert-copy.h"
+
+#include "qemu/osdep.h"
+#include "qemu/coroutine.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/timer.h"
+
+#include "cli.h"
+#include "progress.h"
+
+/*
+ * Large enough that the cost of a request does not matter, small enough that a chunk is
+ * still in the processor's cache when it is written.
+ */
+#define CHUNK_BYTES (1 * 1024 * 1024)
+/* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
+#define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
+/* The survey of what there is to copy stops here: the estimate is good enough then. */
+#define SURVEY_MAX_EXTENTS 100000
+
+typedef enum ChunkKind {
+    CHUNK_DATA,       /* read it */
+    CHUNK_ZERO,       /* make it zero by pwrite_zeroes */
+    CHUNK_ZERO_BYTES, /* write zero bytes, so that space is allocated */
+} ChunkKind;
+
+typedef struct Chunk {
+    uint64_t number;
+    ChunkKind kind;
+    const CopySource *source;
+    int64_t offset; /* in the target, bytes */
+    int64_t bytes;
+} Chunk;
+
+typedef struct Copy Copy;
+
+typedef struct Worker {
+    Copy *copy;
+    uint8_t *buffer;      /* of chunk_bytes */
+    Coroutine *waiting;   /* for its turn, or NULL */
+    uint64_t waiting_for; /* chunk number */
+} Worker;
+
+struct Copy {
+    const CopyJob *job;
+    int64_t chunk_bytes;
+    int64_t granularity; /* holes begin and end at multiples of this */
+    int64_t total;       /* bytes of the target that are covered */
+
+    CoMutex planner;     /* guards the next five */
+    const CopySource *source;
+    int64_t position;    /* next byte to hand out */
+    int64_t extent_end;  /* up to here the status is extent_zero's */
+    bool extent_zero;
+    uint64_t next_number;
+
+    uint64_t written_number; /* all chunks below are written (in_order) */
+    uint64_t work_done;      /* bytes, for the progress; */
+    uint64_t work_total;     /* in what is to be read and written */
+    bool surveyed;
+    int64_t rate_start;      /* ns of QEMU_CLOCK_REALTIME */
+    uint64_t rate_bytes;     /* written since */
+    bool failed;
+    unsigned running;
+    bool done;
+    Worker workers[COPY_MAX_COROUTINES];
+};
+
+/* --- errors --- */
+
+/* The first failure is reported, the others follow from it or from the same cause. */
+static void G_GNUC_PRINTF(2, 3) fail(Copy *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (c->failed) {
+        return;
+    }
+    c->failed = true;
+    progress_break_line();
+    va_start(ap, fmt);
+    error_vreport(fmt, ap);
+    va_end(ap);
+}
+
+static void work_advance(Copy *c, int64_t bytes)
+{
+    c->work_done += bytes;
+    if (c->surveyed) {
+        progress_update(c->work_done, c->work_total);
+    } else {
+        progress_update(c->position, c->total);
+    }
+}
+
+/* --- planning: what comes next --- */
+
+/* The status at @offset, which lies in @s: zero or data, up to *@end. 0 or -errno. */
+static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, bool *zero,
+                                  int64_t *end)
+{
+    int64_t in_source = offset - s->start;
+    int64_t pnum = 0;
+
+    if (in_source >= s->length) {
+        /* The rest of the last sector. */
+        *zero = true;
+        *end = s->end;
+        return 0;
+    }
+    int ret = blk_co_block_status(s->blk, in_source, s->length - in_source, &pnum);
+    if (ret < 0) {
+        if (!c->job->salvage) {
+            fail(c, "error while reading block status at offset %" PRIu64 ": %s",
+                 (uint64_t)offset, strerror(-ret));
+            return ret;
+        }
+        /* Reading will show what is there. */
+        ret = 0;
+        pnum = MIN(c->chunk_bytes, s->length - in_source);
+    }
+    g_assert(pnum > 0);
+    *zero = ret & BDRV_BLOCK_ZERO;
+    *end = offset + pnum;
+    if (*end - s->start == s->length && s->length < s->end && *zero) {
+        *end = s->end;
+    }
+    return 0;
+}
+
+/* Makes the fields of the planner describe c->position, going past what needs no work. */
+static bool coroutine_fn find_work(Copy *c)
+{
+    const CopyJob *job = c->job;
+
+    while (!c->failed && c->position < c->total) {
+        while (c->position >= c->source->end) {
+            c->source++;
+        }
+        if (c->position >= c->extent_end &&
+            extent_at(c, c->source, c->position, &c->extent_zero, &c->extent_end) < 0) {
+            return false;
+        }
+        if (!c->extent_zero || !job->target_is_zero || !job->min_sparse) {
+            return true;
+        }
+        c->position = c->extent_end;
+        work_advance(c, 0);
+    }
+    return false;
+}
+
+/* False when there is nothing more to do. */
+static bool coroutine_fn next_chunk(Copy *c, Chunk *chunk)
+{
+    int64_t limit = c->chunk_bytes;
+
+    qemu_co_mutex_lock(&c->planner);
+    if (!find_work(c)) {
+        qemu_co_mutex_unlock(&c->planner);
+        return false;
+    }
+    chunk->kind = CHUNK_DATA;
+    if (c->extent_zero) {
+        chunk->kind = c->job->min_sparse ? CHUNK_ZERO : CHUNK_ZERO_BYTES;
+    }
+    if (chunk->kind == CHUNK_ZERO) {
+        limit = ZERO_CHUNK_BYTES;
+    }
+    chunk->number = c->next_number++;
+    chunk->source = c->source;
+    chunk->offset = c->position;
+    /* End at a multiple: later chunks are aligned whatever the extents look like. */
+    chunk->bytes = MIN(c->extent_end, ROUND_DOWN(c->position + limit, limit)) - c->position;
+    c->position += chunk->bytes;
+    qemu_co_mutex_unlock(&c->planner);
+    return true;
+}
+
+/* How much there is to do, when somebody wants to know how far it is. */
+static void coroutine_fn survey(Copy *c)
+{
+    const CopyJob *job = c->job;
+    const CopySource *s = job->sources;
+    unsigned extents = 0;
+
+    for (int64_t offset = 0, end; offset < c->total; offset = end) {
+        bool zero;
+
+        while (offset >= s->end) {
+            s++;
+        }
+        if (++extents > SURVEY_MAX_EXTENTS || extent_at(c, s, offset, &zero, &end) < 0) {
+            return;
+        }
+        if (!zero || !job->target_is_zero || !job->min_sparse) {
+            c->work_total += end - offset;
+        }
+    }
+    c->surveyed = true;
+}
+
+/* --- reading --- */
+
+/* Sector by sector; what cannot be read becomes zeroes. */
+static void coroutine_fn salvage(Copy *c, const CopySource *s, int64_t offset, int64_t bytes,
+                                 uint8_t *buffer)
+{
+    for (int64_t done = 0; done < bytes; done += BDRV_SECTOR_SIZE) {
+        int64_t n = MIN(bytes - done, (int64_t)BDRV_SECTOR_SIZE);
+        int ret = blk_co_pread(s->blk, offset + done - s->start, n, buffer + done, 0);
+
+        if (ret < 0) {
+            if (!c->job->quiet) {
+                progress_break_line();
+                warn_report("error while reading offset %" PRIu64 ": %s",
+                            (uint64_t)(offset + done), strerror(-ret));
+            }
+            memset(buffer + done, 0, n);
+        }
+    }
+}
+
+static int coroutine_fn read_chunk(Copy *c, const Chunk *chunk, uint8_t *buffer)
+{
+    const CopySource *s = chunk->source;
+    int64_t readable = MIN(chunk->bytes, s->length - (chunk->offset - s->start));
+
+    int ret = blk_co_pread(s->blk, chunk->offset - s->start, readable, buffer, 0);
+    if (ret < 0 && c->job->salvage) {
+        salvage(c, s, chunk->offset, readable, buffer);
+        ret = 0;
+    }
+    if (ret < 0) {
+        fail(c, "error while reading at byte %" PRId64 ": %s", chunk->offset, strerror(-ret));
+        return ret;
+    }
+    memset(buffer + readable, 0, chunk->bytes - readable);
+    return 0;
+}
+
+/* --- writing --- */
+
+static void coroutine_fn limit_rate(Copy *c, int64_t bytes)
+{
+    int64_t rate = c->job->rate_limit;
+
+    if (rate) {
+        c->rate_bytes += bytes;
+        int64_t due = c->rate_start + (int64_t)((double)c->rate_bytes * NANOSECONDS_PER_SECOND / rate);
+        int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+        if (due > now) {
+            qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, due - now);
+        }
+    }
+}
+
+/*
+ * The length of the run of holes or data that @buf starts with; @offset is its place in the
+ * target. A run of zeroes shorter than min_sparse counts as data.
+ */
+static int64_t run_length(const Copy *c, const uint8_t *buf, int64_t offset, int64_t bytes,
+                          bool *zero)
+{
+    int64_t zeroes = 0; /* bytes at the end of what has been looked at */
+    int64_t seen = 0;
+
+    *zero = false;
+    while (seen < bytes) {
+        int64_t block = MIN(c->granularity - (offset + seen) % c->granularity, bytes - seen);
+
+        if (buffer_is_zero(buf + seen, block)) {
+            zeroes += block;
+            if (!*zero && zeroes >= c->job->min_sparse) {
+                if (seen + block > zeroes) {
+                    return seen + block - zeroes;
+                }
+                *zero = true;
+            }
+        } else if (*zero) {
+            return seen;
+        } else {
+            zeroes = 0;
+        }
+        seen += block;
+    }
+    return seen;
+}
+
+static int coroutine_fn write_zeroes(Copy *c, int64_t offset, int64_t bytes)
+{
+    if (c->job->target_is_zero) {
+        return 0;
+    }
+    return blk_co_pwrite_zeroes(c->job->target, offset, bytes, BDRV_REQ_MAY_UNMAP);
+}
+
+static int coroutine_fn write_data(Copy *c, int64_t offset, int64_t bytes, const uint8_t *buf)
+{
+    limit_rate(c, bytes);
+    return blk_co_pwrite(c->job->target, offset, bytes, buf, 0);
+}
+
+/* Sets *@at to where it failed. */
+static int coroutine_fn write_runs(Copy *c, const Chunk *chunk, const uint8_t *buf, int64_t *at)
+{
+    for (int64_t done = 0, n; done < chunk->bytes; done += n) {
+        int64_t left = chunk->bytes - done;
+        bool zero = false;
+        int ret;
+
+        *at = chunk->offset + done;
+        n = c->job->min_sparse ? run_length(c, buf + done, *at, left, &zero) : left;
+        ret = zero ? write_zeroes(c, *at, n) : write_data(c, *at, n, buf + done);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t *buf)
+{
+    int64_t at = chunk->offset;
+    int ret;
+
+    if (chunk->kind == CHUNK_ZERO) {
+        ret = write_zeroes(c, chunk->offset, chunk->bytes);
+    } else {
+        ret = write_runs(c, chunk, buf, &at);
+    }
+    if (ret < 0) {
+        fail(c, "error while writing at byte %" PRId64 ": %s (the target '%s' is incomplete)", at,
+             strerror(-ret), c->job->target_name);
+    }
+}
+
+/* --- turns --- */
+
+/* After a failure nobody waits, as the one to wait for may not come. */
+static void coroutine_fn wait_for_turn(Copy *c, Worker *w, uint64_t number)
+{
+    while (c->job->in_order && c->written_number != number && !c->failed) {
+        w->waiting_for = number;
+        w->waiting = qemu_coroutine_self();
+        qemu_coroutine_yield();
+    }
+}
+
+static void coroutine_fn pass_turn(Copy *c)
+{
+    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
+        Worker *w = &c->workers[i];
+        if (w->waiting && (c->failed || w->waiting_for == c->written_number)) {
+            aio_co_wake(g_steal_pointer(&w->waiting));
+        }
+    }
+}
+
+/* --- the coroutines --- */
+
+static void coroutine_fn worker_entry(void *opaque)
+{
+    Worker *w = opaque;
+    Copy *c = w->copy;
+    Chunk chunk;
+
+    while (next_chunk(c, &chunk)) {
+        if (chunk.kind == CHUNK_ZERO_BYTES) {
+            memset(w->buffer, 0, chunk.bytes);
+        } else if (chunk.kind == CHUNK_DATA) {
+            read_chunk(c, &chunk, w->buffer);
+        }
+        wait_for_turn(c, w, chunk.number);
+        if (!c->failed) {
+            write_chunk(c, &chunk, w->buffer);
+            work_advance(c, chunk.bytes);
+        }
+        c->written_number = chunk.number + 1;
+        pass_turn(c);
+    }
+    if (!--c->running) {
+        c->done = true;
+    }
+}
+
+static void coroutine_fn copy_entry(void *opaque)
+{
+    Copy *c = opaque;
+
+    if (progress_is_shown()) {
+        survey(c);
+    }
+    c->running = c->job->num_coroutines;
+    c->rate_start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(worker_entry, &c->workers[i]));
+    }
+}
+
+/* One block for all buffers. NULL when there is no memory. */
+static uint8_t *make_buffers(Copy *c)
+{
+    unsigned n = c->job->num_coroutines;
+    uint8_t *buffers = blk_try_blockalign(c->job->target, n * c->chunk_bytes);
+
+    for (unsigned i = 0; buffers && i < n; i++) {
+        c->workers[i] = (Worker) { .copy = c, .buffer = buffers + i * c->chunk_bytes };
+    }
+    return buffers;
+}
+
+static int64_t pow2_floor(int64_t n)
+{
+    int64_t p = 1;
+
+    while (p <= n / 2) {
+        p *= 2;
+    }
+    return p;
+}
+
+bool copy_run(const CopyJob *job)
+{
+    g_autofree Copy *c = g_new0(Copy, 1);
+
+    c->job = job;
+    c->source = job->sources;
+    c->total = job->sources[job->num_sources - 1].end;
+    c->chunk_bytes = CHUNK_BYTES;
+    c->granularity = BDRV_SECTOR_SIZE;
+    if (job->min_sparse) {
+        /* A power of two; the buffer has to hold the shortest hole. */
+        c->granularity = MAX(pow2_floor(job->min_sparse), blk_get_request_alignment(job->target));
+        while (c->chunk_bytes < job->min_sparse) {
+            c->chunk_bytes *= 2;
+        }
+    }
+    uint8_t *buffers = make_buffers(c);
+    if (!buffers) {
+        error_report("Not enough memory for %u buffers of %" PRId64 " bytes", job->num_coroutines,
+                     c->chunk_bytes);
+        return false;
+    }
+    qemu_co_mutex_init(&c->planner);
+    cli_run_coroutine(copy_entry, c, &c->done);
+    qemu_vfree(buffers);
+    return !c->failed;
+}

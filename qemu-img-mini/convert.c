@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qemu-img-mini convert: copies one or more images, one behind the other, into a new one.
+ *
+ * Here: the options, and the way from names to open images. Nothing is changed on disk
+ * before all that can be checked has been checked, in the order in which qemu-img does.
+ */
+#include "cli.h"
+
+#include <getopt.h>
+
+#include "block/block-image.h"
+#include "convert-copy.h"
+#include "create-options.h"
+#include "progress.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "target.h"
+
+#define MAX_MIN_SPARSE (16 * 1024 * 1024)
+
+typedef struct Convert {
+    /* from the command line */
+    CliImage source; /* what all sources have in common */
+    CliImage target;
+    const char *source_cache;
+    const char *target_cache;
+    const char *backing_file;
+    const char *backing_format;
+    const char *snapshot;
+    char *options;   /* -o, joined */
+    bool skip_create;
+    bool min_sparse_given;
+    bool compressed;
+    bool copy_offload;
+    bool bitmaps;
+    bool skip_broken_bitmaps;
+    bool progress;
+    char **names;    /* of the sources */
+    /* made from it */
+    CreateTarget create;
+    BlockOptions *create_values;
+    CopyJob job;
+} Convert;
+
+static const CliOption convert_cli_options[] = {
+    CLI_HELP_OPTION,
+    CLI_OBJECT_OPTION,
+    { 'f', NULL, "FMT", "format of the sources (default: look)" },
+    { 'O', NULL, "FMT", "format of the target (default: raw)" },
+    { 'o', NULL, "OPTIONS", "options of the target's format; 'help' lists them" },
+    { 'B', NULL, "FILE", "backing file of the target, for formats that have one" },
+    { 'F', NULL, "FMT", "format of the backing file" },
+    { 'c', NULL, NULL, "compress, for formats that can" },
+    { 'C', NULL, NULL, "leave the copying to the file system if it can" },
+    { 'l', NULL, "SNAPSHOT", "copy an internal snapshot of the source" },
+    { 'n', NULL, NULL, "the target is there: do not create it" },
+    { 'm', NULL, "N", "requests in flight, 1 to 16 (default: 8)" },
+    { 'W', NULL, NULL, "write in any order" },
+    { 'S', NULL, "SIZE", "zeroes that make a hole (default: 4k); 0: no holes" },
+    { 't', NULL, "CACHE", "cache mode of the target (default: unsafe)" },
+    { 'T', NULL, "CACHE", "cache mode of the sources (default: writeback)" },
+    { 'r', NULL, "RATE", "bytes per second to write at most" },
+    { 'p', NULL, NULL, "show the progress" },
+    { 'q', NULL, NULL, "say nothing but errors" },
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the sources are lists of options" },
+    { CLI_OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "so is the target (with -n)" },
+    { CLI_OPT_TARGET_IS_ZERO, "target-is-zero", NULL, "the target reads as zeroes (with -n)" },
+    { CLI_OPT_SALVAGE, "salvage", NULL, "copy what cannot be read as zeroes" },
+    { CLI_OPT_BITMAPS, "bitmaps", NULL, "copy the bitmaps, for formats that have them" },
+    { CLI_OPT_SKIP_BROKEN_BITMAPS, "skip-broken-bitmaps", NULL, "but not inconsistent ones" },
+    CLI_FORCE_SHARE_OPTION,
+    {},
+};
+
+/* --- the command line --- */
+
+static bool parse_coroutines(unsigned *value)
+{
+    unsigned long n;
+
+    if (!cli_parse_count(optarg, COPY_MAX_COROUTINES, &n) || !n) {
+        error_report("Invalid number of coroutines. Allowed number of coroutines is between 1 "
+                     "and %d", COPY_MAX_COROUTINES);
+        return false;
+    }
+    *value = n;
+    return true;
+}
+
+static bool parse_min_sparse(Convert *cv)
+{
+    int64_t size = cli_parse_size("buffer size for sparse output", optarg, 0, INT64_MAX);
+
+    if (size < 0) {
+        return false;
+    }
+    if (size % BDRV_SECTOR_SIZE || size > MAX_MIN_SPARSE) {
+        error_report("Invalid buffer size for sparse output specified. Valid sizes are "
+                     "multiples of %llu up to %d. Select 0 to disable sparse detection (fully "
+                     "allocates output).", BDRV_SECTOR_SIZE, MAX_MIN_SPARSE);
+        return false;
+    }
+    cv->job.min_sparse = size;
+    cv->min_sparse_given = true;
+    return true;
+}
+
+/* Options that switch something on or keep a word; the others are in parse_option(). */
+static void parse_simple_option(int c, Convert *cv)
+{
+    switch (c) {
+    case 'f': cv->source.format = optarg; break;
+    case 'O': cv->target.format = optarg; break;
+    case 'B': cv->backing_file = optarg; break;
+    case 'F': cv->backing_format = optarg; break;
+    case 'c': cv->compressed = true; break;
+    case 'C': cv->copy_offload = true; break;
+    case 'l': cv->snapshot = optarg; break;
+    case 'n': cv->skip_create = true; break;
+    case 'W': cv->job.in_order = false; break;
+    case 't': cv->target_cache = optarg; break;
+    case 'T': cv->source_cache = optarg; break;
+    case 'p': cv->progress = true; break;
+    case 'q': cv->job.quiet = true; break;
+    case 'U': cv->source.force_share = true; break;
+    case CLI_OPT_IMAGE_OPTS: cv->source.image_opts = true; break;
+    case CLI_OPT_TARGET_IMAGE_OPTS: cv->target.image_opts = true; break;
+    case CLI_OPT_TARGET_IS_ZERO: cv->job.target_is_zero = true; break;
+    case CLI_OPT_SALVAGE: cv->job.salvage = true; break;
+    case CLI_OPT_BITMAPS: cv->bitmaps = true; break;
+    case CLI_OPT_SKIP_BROKEN_BITMAPS: cv->skip_broken_bitmaps = true; break;
+    }
+}
+
+/* False and a message when a value is wrong. */
+static bool parse_option(int c, Convert *cv)
+{
+    switch (c) {
+    case 'o':
+        cv->options = cli_add_option_list(cv->options, optarg);
+        return cv->options;
+    case 'm':
+        return parse_coroutines(&cv->job.num_coroutines);
+    case 'S':
+        return parse_min_sparse(cv);
+    case 'r':
+        cv->job.rate_limit = cli_parse_size("rate limit", optarg, 0, INT64_MAX);
+        return cv->job.rate_limit >= 0;
+    case CLI_OPT_OBJECT:
+        return cli_add_object(optarg);
+    default:
+        parse_simple_option(c, cv);
+        return true;
+    }
+}
+
+/* What the options forbid each other; NULL when they agree. */
+static const char *find_conflict(const Convert *cv)
+{
+    if (cv->skip_broken_bitmaps && !cv->bitmaps) {
+        return "Use of --skip-broken-bitmaps requires --bitmaps";
+    }
+    if (cv->compressed && cv->copy_offload) {
+        return "Cannot enable copy offloading when -c is used";
+    }
+    if (cv->min_sparse_given && cv->copy_offload) {
+        return "Cannot enable copy offloading when -S is used";
+    }
+    if (cv->job.salvage && cv->copy_offload) {
+        return "Cannot use copy offloading in salvaging mode";
+    }
+    if (cv->target.image_opts && !cv->skip_create) {
+        return "--target-image-opts requires use of -n flag";
+    }
+    if (cv->skip_create && cv->options) {
+        return "-o has no effect when skipping image creation";
+    }
+    if (cv->job.target_is_zero && !cv->skip_create) {
+        return "--target-is-zero requires use of -n flag";
+    }
+    return NULL;
+}
+
+static bool parse_source_cache(Convert *cv)
+{
+    if (bdrv_parse_cache_mode(cv->source_cache, &cv->source.flags, &cv->source.writethrough) < 0) {
+        error_report("Invalid source cache option: %s", cv->source_cache);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_target_cache(Convert *cv)
+{
+    cv->target.flags = BDRV_O_RDWR | (cv->job.min_sparse ? BDRV_O_UNMAP : 0);
+    if (bdrv_parse_cache_mode(cv->target_cache, &cv->target.flags, &cv->target.writethrough) < 0) {
+        error_report("Invalid cache option: %s", cv->target_cache);
+        return false;
+    }
+    return true;
+}
+
+/* --- the sources --- */
+
+static bool open_source(Convert *cv, size_t i)
+{
+    CopySource *s = &cv->job.sources[i];
+
+    cv->source.filename = s->name = cv->names[i];
+    s->blk = cli_open_image(&cv->source);
+    if (!s->blk) {
+        return false;
+    }
+    s->length = blk_getlength(s->blk);
+    if (s->length < 0) {
+        error_report("Could not get size of %s: %s", s->name, strerror(-s->length));
+        return false;
+    }
+    s->start = i ? s[-1].end : 0;
+    s->end = s->start + ROUND_UP(s->length, (int64_t)BDRV_SECTOR_SIZE);
+    if (s->end < s->start) {
+        error_report("The sources are too large together");
+        return false;
+    }
+    return true;
+}
+
+static bool open_sources(Convert *cv)
+{
+    for (size_t i = 0; i < cv->job.num_sources; i++) {
+        if (!open_source(cv, i)) {
+            return false;
+        }
+    }
+    if (cv->snapshot && cv->job.num_sources > 1) {
+        error_report("No support for concatenating multiple snapshot");
+        return false;
+    }
+    if (cv->snapshot) {
+        error_report("Failed to load snapshot: Block format '%s' used by device '' does not "
+                     "support temporarily loading internal snapshots",
+                     bdrv_get_format_name(blk_bs(cv->job.sources[0].blk)));
+        return false;
+    }
+    return true;
+}
+
+static int64_t total_length(const Convert *cv)
+{
+    return cv->job.sources[cv->job.num_sources - 1].end;
+}
+
+static void close_sources(Convert *cv)
+{
+    for (size_t i = 0; i < cv->job.num_sources; i++) {
+        blk_unref(cv->job.sources[i].blk);
+    }
+    g_free(cv->job.sources);
+}
+
+/* --- the target --- */
+
+/* Checks all that is needed to create the target. */
+static bool prepare_create(Convert *cv)
+{
+    Error *err = NULL;
+
+    if (!create_target_init(&cv->create, cv->target.format, cv->target.filename, &err) ||
+        !(cv->create_values = create_target_parse(&cv->create, cv->options, &err))) {
+        error_report_err(err);
+        return false;
+    }
+    blk_options_setf(cv->create_values, "size", "%" PRId64, total_length(cv));
+    if (cv->backing_file) {
+        if (!create_target_has(&cv->create, "backing_file")) {
+            error_report("Backing file not supported for file format '%s'", cv->target.format);
+            return false;
+        }
+        blk_options_set(cv->create_values, "backing_file", cv->backing_file);
+    }
+    if (cv->backing_format) {
+        if (!create_target_has(&cv->create, "backing_fmt")) {
+            error_report("Backing file format not supported for file format '%s'",
+                         cv->target.format);
+            return false;
+        }
+        blk_options_set(cv->create_values, "backing_fmt", cv->backing_format);
+    }
+    return true;
+}
+
+/* No format here can compress or has bitmaps. */
+static bool check_format_features(const Convert *cv)
+{
+    if (cv->compressed) {
+        error_report("Compression not supported for this file format");
+        return false;
+    }
+    if (cv->bitmaps) {
+        error_report("Source lacks bitmap support");
+        return false;
+    }
+    return true;
+}
+
+/* Creating the target would empty the source, and locks do not help when -U is given. */
+static bool check_target_is_no_source(const Convert *cv, const char *target_path)
+{
+    for (size_t i = 0; i < cv->job.num_sources; i++) {
+        g_autofree char *path = cli_host_filename(cv->names[i], cv->source.image_opts);
+
+        if (target_is_same_file(path, target_path)) {
+            error_report("%s: The target is the same file as the source '%s'",
+                         cv->target.filename, cv->names[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool create_target(Convert *cv)
+{
+    Error *err = NULL;
+
+    if (bdrv_create(cv->create.drv, cv->target.filename, g_steal_pointer(&cv->create_values),
+                    &err) < 0) {
+        error_reportf_err(err, "%s: error while converting %s: ", cv->target.filename,
+                          cv->target.format);
+        return false;
+    }
+    return true;
+}
+
+static bool open_target(Convert *cv)
+{
+    cv->job.target = cli_open_image(&cv->target);
+    if (!cv->job.target) {
+        return false;
+    }
+    int64_t length = blk_getlength(cv->job.target);
+    if (length < 0) {
+        error_report("unable to get output image length: %s", strerror(-length));
+        return false;
+    }
+    if (length < total_length(cv)) {
+        error_report("output file is smaller than input file");
+        return false;
+    }
+    return true;
+}
+
+/* Zeroes need not be written to a target that has them already or gets them for nothing. */
+static void find_target_zeroes(Convert *cv)
+{
+    CopyJob *job = &cv->job;
+
+    if (job->target_is_zero) {
+        return;
+    }
+    if (!cv->skip_create && bdrv_has_zero_init(blk_bs(job->target))) {
+        job->target_is_zero = true;
+    } else if (job->min_sparse) {
+        job->target_is_zero =
+            blk_make_zero(job->target, BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) >= 0;
+    }
+}
+
+/* --- all together --- */
+
+static bool copy(Convert *cv)
+{
+    progress_begin(cv->progress && !cv->job.quiet);
+    find_target_zeroes(cv);
+    bool ok = total_length(cv) == 0 || copy_run(&cv->job);
+    progress_end(ok);
+
+    int ret = ok ? blk_flush(cv->job.target) : 0;
+    if (ret < 0) {
+        error_report("error while flushing the target '%s': %s", cv->job.target_name,
+                     strerror(-ret));
+        ok = false;
+    }
+    return ok;
+}
+
+/* From the first change on disk to the last. */
+static bool fill_target(Convert *cv, const char *path)
+{
+    target_guard_begin(path);
+    bool ok = (cv->skip_create || create_target(cv)) && open_target(cv) && copy(cv);
+    blk_unref(cv->job.target);
+    target_guard_end();
+    return ok;
+}
+
+static bool convert(Convert *cv)
+{
+    if (!parse_source_cache(cv) || !open_sources(cv)) {
+        return false;
+    }
+    if (!cv->skip_create && !prepare_create(cv)) {
+        return false;
+    }
+    if (!check_format_features(cv) || !parse_target_cache(cv)) {
+        return false;
+    }
+    g_autofree char *path = cli_host_filename(cv->target.filename, cv->target.image_opts);
+    return check_target_is_no_source(cv, path) && fill_target(cv, path);
+}
+
+static int convert_run(const Command *cmd, int argc, char **argv)
+{
+    Convert cv = {
+        .source_cache = "writeback",
+        .target_cache = "unsafe",
+        .job = { .min_sparse = 4096, .num_coroutines = 8, .in_order = true },
+    };
+    int c;
+
+    while ((c = cli_getopt(cmd, argc, argv)) != -1) {
+        if (!parse_option(c, &cv)) {
+            return EXIT_FAILURE;
+        }
+    }
+    g_autofree char *options = cv.options;
+    const char *conflict = find_conflict(&cv);
+    if (conflict) {
+        error_report("%s", conflict);
+        return EXIT_FAILURE;
+    }
+    if (!cv.target.format && !cv.target.image_opts) {
+        cv.target.format = "raw";
+    }
+    const char *last = optind < argc ? argv[argc - 1] : NULL;
+    if (options && cli_option_list_asks_help(options)) {
+        return create_options_help(cv.target.format, last);
+    }
+    if (argc - optind < 2) {
+        error_report("Must specify image file name");
+        return EXIT_FAILURE;
+    }
+    cv.target.filename = cv.job.target_name = last;
+    cv.names = argv + optind;
+    cv.job.num_sources = argc - optind - 1;
+    cv.job.sources = g_new0(CopySource, cv.job.num_sources);
+
+    bool ok = convert(&cv);
+    close_sources(&cv);
+    blk_options_free(cv.create_values);
+    create_target_clear(&cv.create);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+const Command convert_command = {
+    .name = "convert",
+    .run = convert_run,
+    .args = "SOURCE [SOURCE...] TARGET",
+    .summary = "Copies images; only what is allocated, with holes where there are zeroes.",
+    .options = convert_cli_options,
+    .example = "convert -p -f raw -O raw disk.img copy.img",
+};

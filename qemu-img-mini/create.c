@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* qemu-img-mini create: a new, empty image. */
+#include "cli.h"
+#include "create-options.h"
+
+#include <getopt.h>
+
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+
+typedef struct CreateArgs {
+    const char *format;
+    const char *backing_file;
+    const char *backing_format;
+    const char *filename;
+    char *options; /* -o, joined */
+    int64_t size;  /* bytes; -1: not given */
+    bool quiet;
+} CreateArgs;
+
+static const CliOption create_cli_options[] = {
+    CLI_HELP_OPTION,
+    CLI_OBJECT_OPTION,
+    { 'q', NULL, NULL, "say nothing but errors" },
+    { 'f', NULL, "FMT", "format of the image (default: raw)" },
+    { 'b', NULL, "FILE", "backing file, for formats that have one" },
+    { 'F', NULL, "FMT", "format of the backing file" },
+    { 'u', NULL, NULL, "do not open the backing file" },
+    { 'o', NULL, "OPTIONS", "options of the format: NAME=VALUE,...; 'help' lists them" },
+    {},
+};
+
+/* The values of @args join those of the list -o. */
+static BlockOptions *gather_options(const CreateArgs *args, const CreateTarget *target,
+                                    Error **errp)
+{
+    g_autoptr(BlockOptions) opts = create_target_parse(target, args->options, errp);
+
+    if (!opts) {
+        return NULL;
+    }
+    if (args->size >= 0) {
+        if (blk_options_get(opts, "size")) {
+            error_setg(errp, "The image size must be specified only once");
+            return NULL;
+        }
+        blk_options_setf(opts, "size", "%" PRId64, args->size);
+    }
+    if (args->backing_file) {
+        if (!create_target_has(target, "backing_file")) {
+            error_setg(errp, "Backing file not supported for file format '%s'", args->format);
+            return NULL;
+        }
+        blk_options_set(opts, "backing_file", args->backing_file);
+    }
+    if (args->backing_format) {
+        if (!create_target_has(target, "backing_fmt")) {
+            error_setg(errp, "Backing file format not supported for file format '%s'",
+                       args->format);
+            return NULL;
+        }
+        blk_options_set(opts, "backing_fmt", args->backing_format);
+    }
+    if (!blk_options_get(opts, "size")) {
+        error_setg(errp, "Image creation needs a size parameter");
+        return NULL;
+    }
+    return g_steal_pointer(&opts);
+}
+
+static bool create_image(const CreateArgs *args, const CreateTarget *target, Error **errp)
+{
+    BlockOptions *opts = gather_options(args, target, errp);
+
+    if (!opts) {
+        return false;
+    }
+    if (!args->quiet) {
+        printf("Formatting '%s', fmt=%s", args->filename, args->format);
+        create_target_print(target, opts);
+        printf("\n");
+        /* Before any message about the failure of what has been announced. */
+        fflush(stdout);
+    }
+    return bdrv_create(target->drv, args->filename, opts, errp) >= 0;
+}
+
+static bool parse_args(const Command *cmd, int argc, char **argv, CreateArgs *args)
+{
+    int c;
+
+    while ((c = cli_getopt(cmd, argc, argv)) != -1) {
+        switch (c) {
+        case 'f':
+            args->format = optarg;
+            break;
+        case 'b':
+            args->backing_file = optarg;
+            break;
+        case 'F':
+            args->backing_format = optarg;
+            break;
+        case 'u':
+            break; /* no format here looks at its backing file */
+        case 'q':
+            args->quiet = true;
+            break;
+        case 'o':
+            args->options = cli_add_option_list(args->options, optarg);
+            if (!args->options) {
+                return false;
+            }
+            break;
+        case CLI_OPT_OBJECT:
+            if (!cli_add_object(optarg)) {
+                return false;
+            }
+            break;
+        }
+    }
+    return true;
+}
+
+static int create_run(const Command *cmd, int argc, char **argv)
+{
+    CreateArgs args = { .format = "raw", .size = -1 };
+    CreateTarget target = {};
+    Error *err = NULL;
+
+    if (!parse_args(cmd, argc, argv, &args)) {
+        return EXIT_FAILURE;
+    }
+    g_autofree char *options = args.options;
+    args.filename = optind < argc ? argv[optind++] : NULL;
+    if (options && cli_option_list_asks_help(options)) {
+        return create_options_help(args.format, args.filename);
+    }
+    if (!args.filename) {
+        cli_usage_error("Expecting image file name");
+    }
+    if (optind < argc) {
+        args.size = cli_parse_size("image size", argv[optind++], 0, INT64_MAX);
+        if (args.size < 0) {
+            return EXIT_FAILURE;
+        }
+    }
+    if (optind < argc) {
+        cli_usage_error("Unexpected argument: %s", argv[optind]);
+    }
+
+    bool ok = create_target_init(&target, args.format, args.filename, &err) &&
+              create_image(&args, &target, &err);
+    create_target_clear(&target);
+    if (!ok) {
+        error_reportf_err(err, "%s: ", args.filename);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+const Command create_command = {
+    .name = "create",
+    .run = create_run,
+    .args = "FILENAME [SIZE]",
+    .summary = "Makes a new, empty image.",
+    .options = create_cli_options,
+    .example = "create -f raw disk.img 10G",
+};

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* How far a long command is: see progress.h. */
+#include "progress.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <glib.h>
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+
+/* Microseconds, as g_get_monotonic_time(). */
+#define TERMINAL_INTERVAL (G_USEC_PER_SEC / 10)
+#define LINES_INTERVAL    (2 * G_USEC_PER_SEC)
+/* A line is due as well when this much has been done, but not more often than that. */
+#define LINES_PERCENT      10.0
+#define LINES_MIN_INTERVAL (G_USEC_PER_SEC / 2)
+/* No rate is worth telling before that. */
+#define RATE_MIN_TIME (G_USEC_PER_SEC / 4)
+
+static struct {
+    bool shown;
+    bool terminal;
+    bool line_open;      /* the cursor stands in a line that is redrawn */
+    int64_t start;
+    int64_t last_time;   /* of the last output */
+    double last_percent;
+    uint64_t done, total;
+    int last_width;
+} progress;
+
+static volatile sig_atomic_t asked;
+
+static void on_sigusr1(int sig)
+{
+    asked = 1;
+}
+
+void progress_begin(bool shown)
+{
+    struct sigaction action = { .sa_handler = on_sigusr1, .sa_flags = SA_RESTART };
+
+    memset(&progress, 0, sizeof(progress));
+    progress.shown = shown;
+    progress.terminal = shown && isatty(STDOUT_FILENO);
+    progress.start = g_get_monotonic_time();
+    sigaction(SIGUSR1, &action, NULL);
+    progress_update(0, 0);
+}
+
+bool progress_is_shown(void)
+{
+    return progress.shown;
+}
+
+static double percent_done(void)
+{
+    return progress.total ? 100.0 * progress.done / progress.total : 0;
+}
+
+/* "  1.2 GiB/s  0:03 left", or "" while there is nothing to tell. To be freed. */
+static char *rate_text(int64_t now)
+{
+    int64_t elapsed = now - progress.start;
+
+    if (elapsed < RATE_MIN_TIME || !progress.done) {
+        return g_strdup("");
+    }
+    double rate = progress.done * (double)G_USEC_PER_SEC / elapsed;
+    g_autofree char *size = size_to_str(rate);
+    if (progress.done >= progress.total) {
+        return g_strdup_printf("  %s/s", size);
+    }
+    uint64_t left = (progress.total - progress.done) / rate + 0.5;
+    if (left >= 3600) {
+        return g_strdup_printf("  %s/s  %" PRIu64 ":%02d:%02d left", size, left / 3600,
+                               (int)(left / 60 % 60), (int)(left % 60));
+    }
+    return g_strdup_printf("  %s/s  %d:%02d left", size, (int)(left / 60), (int)(left % 60));
+}
+
+/* stdout may be a pipe that nobody reads any more: then the work goes on in silence. */
+static void show(int64_t now)
+{
+    g_autofree char *rate = rate_text(now);
+    g_autofree char *line = g_strdup_printf("    (%3.2f/100%%)%s", percent_done(), rate);
+    int width = strlen(line);
+
+    if (progress.terminal) {
+        printf("%s%*s\r", line, MAX(progress.last_width - width, 0), "");
+        progress.line_open = true;
+        progress.last_width = width;
+    } else {
+        printf("%s\n", line);
+    }
+    if (fflush(stdout)) {
+        progress.shown = false;
+        progress.line_open = false;
+        clearerr(stdout);
+    }
+    progress.last_time = now;
+    progress.last_percent = percent_done();
+}
+
+static bool is_due(int64_t now)
+{
+    int64_t since = now - progress.last_time;
+
+    if (!progress.last_time) {
+        return true;
+    }
+    if (progress.terminal) {
+        return since >= TERMINAL_INTERVAL;
+    }
+    return since >= LINES_INTERVAL || (since >= LINES_MIN_INTERVAL &&
+                                       percent_done() >= progress.last_percent + LINES_PERCENT);
+}
+
+void progress_update(uint64_t done, uint64_t total)
+{
+    progress.done = MIN(done, total);
+    progress.total = total;
+    if (progress.shown) {
+        int64_t now = g_get_monotonic_time();
+        if (is_due(now)) {
+            show(now);
+        }
+    }
+    if (asked) {
+        asked = 0;
+        if (!progress.terminal) {
+            g_autofree char *rate = rate_text(g_get_monotonic_time());
+            fprintf(stderr, "    (%3.2f/100%%)%s\n", percent_done(), rate);
+        }
+    }
+}
+
+void progress_break_line(void)
+{
+    if (progress.line_open) {
+        putchar('\n');
+        fflush(stdout);
+        progress.line_open = false;
+    }
+}
+
+void progress_end(bool completed)
+{
+    if (completed && progress.shown) {
+        progress.total = MAX(progress.total, 1u);
+        progress.done = progress.total;
+        show(g_get_monotonic_time());
+    }
+    progress_break_line();
+    progress.shown = false;
+    signal(SIGUSR1, SIG_DFL);
+}
