@@ -17,6 +17,19 @@
 #include "coroutine-backend.h"
 #include "qemu/thread-pool.h"
 
+/*
+ * What a thread did with a context before it dropped its reference comes before the end
+ * of the context. GLib's counter sees to that, but ThreadSanitizer does not see GLib.
+ */
+#ifdef QEMU_SANITIZE_THREAD
+#include <sanitizer/tsan_interface.h>
+#define tsan_last_use(ctx) __tsan_release(ctx)
+#define tsan_all_gone(ctx) __tsan_acquire(ctx)
+#else
+#define tsan_last_use(ctx) ((void)0)
+#define tsan_all_gone(ctx) ((void)0)
+#endif
+
 /* ---- the thread's own context ---- */
 
 QEMU_NOINLINE AioContext *qemu_get_current_aio_context(void)
@@ -149,6 +162,7 @@ static void source_finalize(GSource *source)
 {
     AioContext *ctx = (AioContext *)source;
 
+    tsan_all_gone(ctx);
     /* Also the end of a context that could not be set up. */
     while (ctx->data && ctx->data->len) {
         AioContextData last = g_array_index(ctx->data, AioContextData, ctx->data->len - 1);
@@ -224,6 +238,7 @@ void aio_context_ref(AioContext *ctx)
 
 void aio_context_unref(AioContext *ctx)
 {
+    tsan_last_use(ctx);
     g_source_unref(&ctx->source);
 }
 
