@@ -12,6 +12,7 @@
  * aio_notify makes the next blocking aio_poll return, so that a kick between the look and
  * the poll is not lost.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,7 +20,8 @@
 #include "qemu/atomic.h"
 #include "qemu/thread.h"
 
-static GMutex waiters_lock;
+/* Not a GMutex: ThreadSanitizer does not see what GLib locks. */
+static pthread_mutex_t waiters_lock = PTHREAD_MUTEX_INITIALIZER;
 static AioWaiter *waiters;
 static unsigned n_waiters;
 
@@ -30,11 +32,11 @@ void aio_wait_begin(AioWaiter *waiter, AioContext *ctx)
         fprintf(stderr, "AIO_WAIT_WHILE: the calling thread has no AioContext to poll\n");
         abort();
     }
-    g_mutex_lock(&waiters_lock);
+    pthread_mutex_lock(&waiters_lock);
     waiter->next = waiters;
     waiters = waiter;
     qatomic_set(&n_waiters, n_waiters + 1);
-    g_mutex_unlock(&waiters_lock);
+    pthread_mutex_unlock(&waiters_lock);
     smp_mb(); /* pairs with aio_wait_kick */
 }
 
@@ -42,13 +44,13 @@ void aio_wait_end(AioWaiter *waiter)
 {
     AioWaiter **slot = &waiters;
 
-    g_mutex_lock(&waiters_lock);
+    pthread_mutex_lock(&waiters_lock);
     while (*slot != waiter) {
         slot = &(*slot)->next;
     }
     *slot = waiter->next;
     qatomic_set(&n_waiters, n_waiters - 1);
-    g_mutex_unlock(&waiters_lock);
+    pthread_mutex_unlock(&waiters_lock);
 }
 
 void aio_wait_kick(void)
@@ -57,11 +59,11 @@ void aio_wait_kick(void)
     if (!qatomic_read(&n_waiters)) {
         return;
     }
-    g_mutex_lock(&waiters_lock);
+    pthread_mutex_lock(&waiters_lock);
     for (AioWaiter *waiter = waiters; waiter; waiter = waiter->next) {
         aio_notify(waiter->ctx);
     }
-    g_mutex_unlock(&waiters_lock);
+    pthread_mutex_unlock(&waiters_lock);
 }
 
 typedef struct OneshotWait {
