@@ -286,14 +286,14 @@ static inline BlockAIOCB *send(BlockBackend *blk, CoroutineEntry *entry, int64_t
     acb->bytes = bytes;
     acb->qiov = qiov;
     acb->flags = flags;
-    acb->home = bc && bc->ctx == blk->ctx;
+    acb->home = bc && bc->ctx == qatomic_read(&blk->ctx);
     blk_begin_request(blk, acb->home);
     acb->wait = qatomic_read(&blk->quiesce);
     co = qemu_coroutine_create(entry, acb);
     if (likely(bc)) {
         qemu_coroutine_enter(co);
     } else {
-        aio_co_schedule(blk->ctx, co);
+        aio_co_schedule(qatomic_read(&blk->ctx), co);
     }
     return &acb->common;
 }

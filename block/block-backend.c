@@ -135,10 +135,34 @@ AioContext *blk_get_aio_context(BlockBackend *blk)
     return blk->ctx;
 }
 
+typedef struct ContextMove {
+    BlockBackend *blk;
+    AioContext *to;
+} ContextMove;
+
+/* In the old home thread, drained. */
+static void move_to_context(void *opaque)
+{
+    ContextMove *move = opaque;
+    BlockBackend *blk = move->blk;
+
+    if (blk->root.bs) {
+        bdrv_set_node_context(blk->root.bs, move->to);
+    }
+    /*
+     * Requests may have begun in one thread and ended in another: only the sum is zero, and
+     * the new home thread begins with all of it in the shared counter.
+     */
+    qatomic_add(&blk->other_in_flight, blk->home_in_flight);
+    blk->home_in_flight = 0;
+    qatomic_set(&blk->ctx, move->to);
+}
+
 int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp)
 {
     BlockDriverState *bs = blk->root.bs;
     AioContext *old = blk->ctx;
+    ContextMove move = { blk, new_context };
 
     if (new_context == old) {
         return 0;
@@ -148,18 +172,9 @@ int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp
         return -EBUSY;
     }
     blk_drained_begin(blk);
-    if (bs) {
-        bdrv_set_node_context(bs, new_context);
-    }
-    /*
-     * Requests may have begun in one thread and ended in another: only the sum is zero, and
-     * the new home thread begins with all of it in the shared counter.
-     */
-    qatomic_add(&blk->other_in_flight, blk->home_in_flight);
-    blk->home_in_flight = 0;
     aio_context_ref(new_context);
-    blk->ctx = new_context;
-    /* The new home ends the drain, as the old one has no say in its counters any more. */
+    run_in_context(old, move_to_context, &move);
+    /* In the new home: the old one has no say in the counters any more. */
     blk_drained_end(blk);
     aio_context_unref(old);
     return 0;

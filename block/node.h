@@ -200,7 +200,7 @@ int64_t co_call(CoCall *call);
 struct BlockBackend {
     /* Read by every request. */
     BdrvChild root;           /* root.bs NULL: no image */
-    AioContext *ctx;          /* home */
+    AioContext *ctx;          /* home; atomic, changes while drained */
     int quiesce;              /* atomic; written under queue_lock: requests wait when >0 */
     bool write_through;
 
@@ -249,7 +249,7 @@ void blk_dec_in_flight_other(BlockBackend *blk);
 /* Is the calling thread, as the loop knows it, the home of @blk? */
 static inline bool blk_at_home(const BlockBackend *blk)
 {
-    return qemu_get_current_aio_context() == blk->ctx;
+    return qemu_get_current_aio_context() == qatomic_read(&blk->ctx);
 }
 
 static inline void blk_begin_request(BlockBackend *blk, bool home)
