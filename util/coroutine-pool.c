@@ -5,23 +5,23 @@
  * A thread has a list of up to 64 ended coroutines, which only it touches, and behind it
  * a second, full batch or none. Creating takes from the list, ending puts there: no
  * lock, no atomic operation. A third batch goes to the list that the threads share, and
- * an empty thread takes one from there, so a thread that only ends coroutines feeds one that
- * only creates them. The second batch keeps a thread that goes to and fro at a batch's
- * edge away from the shared list.
+ * an empty thread takes one from there, so a thread that only ends coroutines feeds one
+ * that only creates them. The second batch keeps a thread that goes to and fro at a
+ * batch's edge away from the shared list.
  *
  * An ending coroutine puts itself into the list while it still runs on its own stack.
  * That is safe because only this thread takes from the list, and because what goes to
  * other threads or back to the kernel is always the batch behind: all its members ended
- * before one that ended later in the same thread, hence were left for good. A coroutine that cannot go
- * into the list (its stack has a size of its own) waits as thread.dying in the same way
- * until the next one comes.
+ * before one that ended later in the same thread, hence were left for good. A coroutine
+ * that cannot go into the list (its stack has a size of its own) waits as thread.dying in
+ * the same way until the next one comes.
  *
  * The shared list is bounded (pool.max). Beyond that, batches are freed at once, and their
  * memory goes back to the kernel. What is below is freed by a thread, the reaper, that
  * lives only while the list is not empty: each half second it frees as many as were not
- * needed at any time of that half second. So after a second and a half of rest the shared list is
- * empty. No event loop is needed for that; a resting thread keeps 128 coroutines at most, and
- * gives them to the shared list when it ends.
+ * needed at any time of that half second. So after a second of rest the shared list is
+ * empty. No event loop is needed for that; a resting thread keeps 128 coroutines at most,
+ * and gives them to the shared list when it ends.
  *
  * pool.lock owns the shared list and its counts; it is never held together with the
  * stacks' lock, save around fork.

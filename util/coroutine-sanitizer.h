@@ -2,9 +2,9 @@
 /*
  * What AddressSanitizer, ThreadSanitizer and Valgrind must hear of coroutines. Nothing
  * else in the tree knows these tools. They are called at two points: where a stack gets
- * and loses its coroutine (co_sanitizer_birth, _death, _leader), and around a switch
- * (co_sanitizer_leave, _jump, _arrive). In an ordinary build those around a switch are
- * empty, so that it stays in tail position; the others tell Valgrind.
+ * and loses its coroutine (co_sanitizer_birth, _planted, _death, _leader), and around a
+ * switch (co_sanitizer_leave, _jump, _arrive). In an ordinary build those around a switch
+ * are empty, so that it stays in tail position; the others tell Valgrind.
  */
 #ifndef UTIL_COROUTINE_SANITIZER_H
 #define UTIL_COROUTINE_SANITIZER_H
@@ -36,8 +36,8 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 #if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
 #define CO_VALGRIND 1
 #endif
 #endif
@@ -68,6 +68,17 @@ static inline void co_sanitizer_birth(Coroutine *co)
 #ifdef CO_VALGRIND
     co->valgrind_stack_id =
         VALGRIND_STACK_REGISTER(co->stack_base, (char *)co->stack_base + co->stack_size);
+#endif
+}
+
+/*
+ * A signal handler left its frame on the stack and will be jumped back into. To Valgrind
+ * everything below the stack pointer is gone.
+ */
+static inline void co_sanitizer_planted(Coroutine *co)
+{
+#ifdef CO_VALGRIND
+    VALGRIND_MAKE_MEM_DEFINED(co->stack_base, (char *)co - (char *)co->stack_base);
 #endif
 }
 

@@ -2,8 +2,8 @@
 /*
  * Backend for C libraries without ucontext. To get onto a new stack, a signal is
  * delivered on it as the alternate signal stack, its handler plants a sigsetjmp and
- * returns. Nothing runs on that stack any more, so the handler's frame stays as it is, and
- * the first switch jumps back into it, as into a function that had not returned.
+ * returns. Nothing runs on that stack any more, so the handler's frame stays as it is,
+ * and the first switch jumps back into it, as into a function that had not returned.
  *
  * SIGUSR2's action is the process's, therefore the mutex; it is as before afterwards.
  */
@@ -44,6 +44,21 @@ __attribute__((no_sanitize_address)) static void bootstrap(int sig)
     coroutine_trampoline(co);
 }
 
+/*
+ * Valgrind takes a disabled alternate stack for one in use as long as the stack pointer
+ * is in it, which it is when the new coroutine creates another. It forgets the address
+ * when given another. boot.lock is held.
+ */
+static void forget_stack_address(void)
+{
+    static char unused[64 * 1024];
+    stack_t stack = { .ss_sp = unused, .ss_size = sizeof(unused) };
+
+    if (co_sanitizer_emulated()) {
+        sigaltstack(&stack, NULL);
+    }
+}
+
 /* boot.lock is held. */
 static int run_on_stack_of(Coroutine *co)
 {
@@ -78,7 +93,9 @@ static int run_on_stack_of(Coroutine *co)
 
     pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
     sigaction(SIGUSR2, &old_action, NULL);
+    forget_stack_address();
     sigaltstack(&old_stack, NULL);
+    co_sanitizer_planted(co);
     return ret;
 }
 

@@ -2,8 +2,9 @@
 /*
  * The switch of the backends that are made of sigsetjmp and siglongjmp: ucontext and
  * sigaltstack differ only in how they get onto a new stack. The jump buffer lies on the
- * stack of the coroutine that leaves; co->context points to it. The signal mask is neither saved nor
- * restored, so a switch makes no system call.
+ * stack of the coroutine that leaves; co->context points to it. The signal mask is
+ * neither saved nor restored, so a switch makes no system call. Nor are the floating
+ * point control words: those stay with the thread.
  *
  * Included by one file of a build of the library, which thereby defines coroutine_switch.
  */

@@ -7,9 +7,9 @@
  * mappings. A guard is made when a slot is used for the first time and stays.
  *
  * Guards cost no mapping with MADV_GUARD_INSTALL (Linux 6.13): it marks page table
- * entries, and the marks survive MADV_DONTNEED. On older kernels mprotect splits the chunk into
- * two mappings a stack; the number of stacks is then limited so that vm.max_map_count
- * leaves room for the rest of the program.
+ * entries, and the marks survive MADV_DONTNEED. On older kernels mprotect splits the
+ * chunk into two mappings a stack; the number of stacks is then limited so that
+ * vm.max_map_count leaves room for the rest of the program.
  *
  * Memory: a freed stack's pages go back to the kernel at once (MADV_DONTNEED), a chunk
  * without used slots is unmapped. Slots are taken from the oldest chunk that has one, so
@@ -160,18 +160,16 @@ static bool is_readable(const void *p)
 static void use_mprotect(size_t limit)
 {
     stacks.by_mprotect = true;
-    stacks.limit = limit ? limit : mprotect_limit();
+    stacks.limit = limit ? limit : stacks.guarded + mprotect_limit();
 }
 
+/* The kernel may refuse later than at first: locked memory (mlockall) takes no marks. */
 static int install_guard(char *p)
 {
     if (!stacks.by_mprotect) {
         if (madvise(p, stacks.guard_size, MADV_GUARD_INSTALL) == 0 &&
             (stacks.guarded || co_sanitizer_emulated() || !is_readable(p))) {
             return 0;
-        }
-        if (stacks.guarded) {
-            return -ENOMEM;
         }
         use_mprotect(0);
     }
@@ -445,15 +443,6 @@ size_t coroutine_stack_high_water(const void *base, size_t size)
         p += pages * page;
     }
     return 0;
-}
-
-void coroutine_stack_trim(const CoroutineStack *stack, void *keep)
-{
-    uintptr_t end = (uintptr_t)keep & ~(uintptr_t)(stacks.page_size - 1);
-
-    if (end > (uintptr_t)stack->base) {
-        madvise(stack->base, end - (uintptr_t)stack->base, MADV_DONTNEED);
-    }
 }
 
 void coroutine_stack_foreach(void (*fn)(const CoroutineStack *stack, void *opaque),

@@ -38,9 +38,6 @@ void coroutine_stack_free(const CoroutineStack *stacks, size_t n);
 /* How much of the stack has been touched, in bytes, down from its end. */
 size_t coroutine_stack_high_water(const void *base, size_t size);
 
-/* Give back to the kernel what lies below keep. The stack's owner is not running. */
-void coroutine_stack_trim(const CoroutineStack *stack, void *keep);
-
 /*
  * Call fn for each allocated stack. No stack is unmapped meanwhile; fn must not call
  * anything of this header but coroutine_stack_high_water.

@@ -12,12 +12,12 @@
  *   160  fpcr (8), unused (8)
  *
  * The ABI has a callee keep these; of v8 to v15 only the lower halves. fpcr (rounding
- * and exceptions) is saved always and written only if it differs, since writing it drains the pipeline.
+ * and exceptions) is saved always and written only if it differs, since writing it
+ * drains the pipeline.
  *
  * The last instruction is a jump through a register, not a return: see the x86-64 file.
- * It goes through x16, from which branch target identification allows to
- * jump to code that expects a call; where a coroutine goes on after a switch there is no
- * such mark, so the object carries no BTI note and the linker marks no program with it.
+ * Where a coroutine goes on after a switch there is no landing mark (BTI), so this object
+ * carries no note of it, and the linker marks no program that contains it.
  *
  * Unwinding: the frame has the same layout on both stacks, so the call frame
  * information is right at each instruction, whichever stack sp points to.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A million coroutines suspended at once (or as many as the first argument says), each
- * of which has run: what they cost, and that the memory goes back when they have ended. Fails
- * when a bound is missed. The bounds on memory are for one page of stack each.
+ * of which has run: what they cost, and that the memory goes back when they have ended.
+ * Fails when a bound is missed. The bounds on memory are for one page of stack each.
  *
  * Exit code 77 when the machine has too little memory.
  */
