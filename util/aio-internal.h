@@ -148,6 +148,7 @@ struct AioContext {
     GHashTable *handlers; /* descriptor -> AioHandler */
     QLIST_HEAD(, AioHandler) handler_list;
     QSLIST_HEAD(, AioHandler) deleted_handlers;
+    bool has_deleted;     /* deleted_handlers is not empty */
     unsigned generation;  /* changes with the set of handlers that have io_poll */
     unsigned n_unpolled;  /* handlers without io_poll */
     unsigned n_handlers;

@@ -66,6 +66,7 @@ static void free_deleted(AioContext *ctx)
 
     qemu_mutex_lock(&ctx->list_lock);
     QSLIST_MOVE(&list, &ctx->deleted_handlers);
+    qatomic_set(&ctx->has_deleted, false);
     qemu_mutex_unlock(&ctx->list_lock);
 
     while ((handler = QSLIST_FIRST(&list))) {
@@ -132,6 +133,7 @@ static AioHandler *replace_handler(AioContext *ctx, int fd, AioHandler *fresh)
     }
     if (old) {
         QSLIST_INSERT_HEAD(&ctx->deleted_handlers, old, deleted_node);
+        qatomic_set(&ctx->has_deleted, true);
     }
     qemu_mutex_unlock(&ctx->list_lock);
     return old;
@@ -259,7 +261,7 @@ static bool dispatch_ready(AioContext *ctx)
 static void end_round(AioContext *ctx)
 {
     ctx->depth--;
-    if (ctx->depth == 0 && qatomic_read(&ctx->deleted_handlers.slh_first)) {
+    if (ctx->depth == 0 && qatomic_read(&ctx->has_deleted)) {
         free_deleted(ctx);
     }
 }

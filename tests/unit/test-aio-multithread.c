@@ -102,8 +102,8 @@ static void test_coroutines_wake_each_other(void)
 
     create_threads();
     running = THREADS;
+    memset(slots, 0, sizeof(slots));
     for (int i = 0; i < THREADS; i++) {
-        slots[i] = (Slot){ NULL, 0 };
         aio_bh_schedule_oneshot(ctxs[i], start_pass_round, &slots[i]);
     }
     end = get_clock() + 700 * SCALE_MS;

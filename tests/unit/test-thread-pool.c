@@ -247,7 +247,8 @@ static void test_no_threads_to_be_had_is_an_error(void)
         wait_for_all();
         g_assert_cmpint(work.ret, ==, -EAGAIN);
         g_assert_cmpint(work.n, ==, 0);
-        return;
+        /* Without exit handlers: LeakSanitizer's would want a thread. */
+        _exit(0);
     }
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_passed();
