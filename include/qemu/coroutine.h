@@ -18,8 +18,9 @@
 
 /*
  * Lets one coroutine at a time into a section, in which it may yield. The coroutines may
- * be in any threads. Those that wait are served in the order in which they came, and the
- * mutex is handed to the next without being free in between.
+ * be in any threads that have an AioContext (or all in one thread). Those that wait are
+ * served in the order in which they came, and the mutex is handed to the next without
+ * being free in between.
  *
  * Without contention lock and unlock are one atomic read-modify-write each.
  */
