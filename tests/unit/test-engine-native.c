@@ -146,6 +146,7 @@ static void setup(Fixture *f, gconstpointer data)
     f->fd = scratch_file(FILE_SIZE, O_DIRECT);
     g_assert_cmpint(f->fd, >=, 0);
     f->buf = qemu_memalign(4096, MIB);
+    memset(f->buf, 0, MIB);
     io_engine_get_state(&io_engine_native, &error_abort);
 }
 

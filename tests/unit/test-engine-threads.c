@@ -95,6 +95,7 @@ static void setup(Fixture *f, gconstpointer flags)
     qemu_set_current_aio_context(f->ctx);
     f->fd = scratch_file(FILE_SIZE, GPOINTER_TO_INT(flags));
     f->buf = qemu_memalign(4096, MIB);
+    memset(f->buf, 0, MIB);
 }
 
 static void teardown(Fixture *f, gconstpointer flags)
