@@ -9,6 +9,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "qemu/coroutine-core.h"
 #include "qemu/lockable.h"
@@ -168,7 +169,27 @@ int coroutine_fn qemu_co_timeout(CoroutineEntry *entry, void *opaque, uint64_t t
 /* Yield until the descriptor, which nobody else handles, is readable or hung up. */
 void coroutine_fn yield_until_fd_readable(int fd);
 
+struct iovec;
+
+/*
+ * Send or receive bytes bytes, from offset of the vector, through a non-blocking socket
+ * that nobody else handles; yields until all have gone or come. Returns how many did:
+ * fewer at the end of the stream or after an error, -errno when it hit the first byte.
+ */
+ssize_t coroutine_fn qemu_co_sendv_recvv(int sockfd, struct iovec *iov, unsigned iov_cnt,
+                                         size_t offset, size_t bytes, bool do_send);
+/* The same for one buffer. */
+ssize_t coroutine_fn qemu_co_send_recv(int sockfd, void *buf, size_t bytes, bool do_send);
+
 #pragma GCC visibility pop
+
+#define qemu_co_recvv(sockfd, iov, iov_cnt, offset, bytes) \
+    qemu_co_sendv_recvv(sockfd, iov, iov_cnt, offset, bytes, false)
+#define qemu_co_sendv(sockfd, iov, iov_cnt, offset, bytes) \
+    qemu_co_sendv_recvv(sockfd, iov, iov_cnt, offset, bytes, true)
+#define qemu_co_recv(sockfd, buf, bytes) qemu_co_send_recv(sockfd, buf, bytes, false)
+#define qemu_co_send(sockfd, buf, bytes) qemu_co_send_recv(sockfd, buf, bytes, true)
+
 G_END_DECLS
 
 #endif

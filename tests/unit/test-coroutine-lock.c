@@ -8,6 +8,8 @@
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"
 
+#include <sys/socket.h>
+
 /* What happened, a letter an event. */
 static GString *events;
 
@@ -627,6 +629,63 @@ static void a_coroutine_waits_for_a_descriptor(void)
     close(fds[1]);
 }
 
+typedef struct SocketEnd {
+    int fd;
+    char *buf;
+    size_t size;
+    ssize_t ret;
+    bool send, done;
+} SocketEnd;
+
+static void coroutine_fn transfer(void *opaque)
+{
+    SocketEnd *end = opaque;
+
+    end->ret = end->send ? qemu_co_send(end->fd, end->buf, end->size)
+                         : qemu_co_recv(end->fd, end->buf, end->size);
+    end->done = true;
+}
+
+static void a_socket_is_waited_for_in_both_directions(void)
+{
+    SocketEnd from = { .size = 1 << 20, .send = true }, to = { .size = 1 << 20 };
+    int fds[2];
+    size_t i;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), ==, 0);
+    from.buf = g_malloc(from.size);
+    to.buf = g_malloc0(to.size);
+    for (i = 0; i < from.size; i++) {
+        from.buf[i] = (char)(i * 7 + i / 251);
+    }
+    from.fd = fds[0];
+    to.fd = fds[1];
+    enter_new(transfer, &from);
+    g_assert_false(from.done);
+    enter_new(transfer, &to);
+    poll_until(&from.done);
+    poll_until(&to.done);
+    g_assert_cmpint(from.ret, ==, 1 << 20);
+    g_assert_cmpint(to.ret, ==, 1 << 20);
+    g_assert_cmpmem(from.buf, from.size, to.buf, to.size);
+
+    /* The end of the stream in the middle, then at once; and nobody to send to. */
+    g_assert_cmpint(write(fds[0], "abc", 3), ==, 3);
+    close(fds[0]);
+    to.done = false;
+    enter_new(transfer, &to);
+    poll_until(&to.done);
+    g_assert_cmpint(to.ret, ==, 3);
+    enter_new(transfer, &to);
+    g_assert_cmpint(to.ret, ==, 0);
+    to.send = true;
+    enter_new(transfer, &to);
+    g_assert_cmpint(to.ret, ==, -EPIPE);
+    close(fds[1]);
+    g_free(from.buf);
+    g_free(to.buf);
+}
+
 /* ---- budget, tasks ---- */
 
 typedef struct Taker {
@@ -845,6 +904,7 @@ int main(int argc, char **argv)
     size_t i;
 
     g_test_init(&argc, &argv, NULL);
+    signal(SIGPIPE, SIG_IGN);
     qemu_init_main_loop(&error_abort);
     events = g_string_new(NULL);
 
@@ -879,6 +939,8 @@ int main(int argc, char **argv)
     g_test_add_func("/timeout/tells who was first", a_timeout_tells_who_was_first);
     g_test_add_func("/fd/a coroutine waits for a descriptor",
                     a_coroutine_waits_for_a_descriptor);
+    g_test_add_func("/fd/a socket is waited for in both directions",
+                    a_socket_is_waited_for_in_both_directions);
     g_test_add_func("/budget/is shared out in order", a_budget_is_shared_out_in_order);
     g_test_add_func("/tasks/run in parallel up to the bound",
                     tasks_run_in_parallel_up_to_the_bound);
