@@ -15,7 +15,7 @@ if [ "$(wc -l <readblock.c)" -ge 60 ]; then
 fi
 
 # 1 MiB that is different everywhere.
-seq -f 'line %.0f' 200000 | head -c 1M >disk.img
+head -c 1M < <(seq -f 'line %.0f' 200000) >disk.img
 sum=$(od -An -v -tu1 -w1 disk.img | awk '{ sum += $1 } END { print sum }')
 
 # check HOW: the programs of this directory on the image, and on mistakes
