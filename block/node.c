@@ -349,7 +349,6 @@ static void set_known_child(BlockDriverState *parent, const char *name, BdrvChil
 BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockDriverState *child_bs,
                              const char *name, Error **errp)
 {
-    g_autoptr(GArray) steps = g_array_new(false, false, sizeof(PermStep));
     BdrvChild *child = g_new0(BdrvChild, 1);
     uint64_t perm, shared;
 
