@@ -79,7 +79,7 @@ static inline bool aio_ring_next(AioRing *ring, struct io_event *event)
 
 /*
  * Gives the slots read so far back to the kernel. It has at least twice as many slots as
- * requests in flight, so this can wait for the end of a batch.
+ * io_setup was asked for, so this need not follow each aio_ring_next.
  */
 static inline void aio_ring_release(AioRing *ring)
 {

@@ -38,6 +38,14 @@
  */
 #define LAIO_MAX_EVENTS 256
 
+/*
+ * Completions handed out in one go; others of the loop's handlers have their turn then. The
+ * slots go back to the kernel a few at a time: with those of the requests in flight, it
+ * must not run out of them.
+ */
+#define LAIO_MAX_ROUND 256
+#define LAIO_RELEASE_EVERY 32
+
 /* Longest queue that waits for a batch to end; longer makes the disk wait. */
 #define LAIO_DEFAULT_BATCH 32
 
@@ -58,6 +66,7 @@ typedef struct LaioState {
     AioContext *aio_context;
     io_context_t ctx;
     EventNotifier notifier;
+    int resfd;                /* of notifier: what the kernel signals */
     AioRing ring;
 
     QSIMPLEQ_HEAD(, LaioRequest) queue; /* not yet in the kernel, in order */
@@ -170,12 +179,15 @@ static void process_completions(LaioState *s)
 
     s->processing = true;
     /* Each event is taken before its coroutine runs: a nested aio_poll finds the others. */
-    while (aio_ring_next(&s->ring, &event)) {
+    for (int n = 1; n <= LAIO_MAX_ROUND && aio_ring_next(&s->ring, &event); n++) {
         LaioRequest *req = event.data;
 
         s->in_flight--;
         s->blocked = false;
         req->result = (long)event.res;
+        if (n % LAIO_RELEASE_EVERY == 0) {
+            aio_ring_release(&s->ring);
+        }
         qemu_aio_coroutine_enter(s->aio_context, req->co);
     }
     aio_ring_release(&s->ring);
@@ -198,8 +210,14 @@ static void laio_poll_ready(EventNotifier *notifier)
 
 static void laio_notified(EventNotifier *notifier)
 {
+    LaioState *s = container_of(notifier, LaioState, notifier);
+
     event_notifier_test_and_clear(notifier);
-    process_completions(container_of(notifier, LaioState, notifier));
+    process_completions(s);
+    if (aio_ring_has_events(&s->ring)) {
+        /* Left over, and their signals are taken back. */
+        event_notifier_set(notifier);
+    }
 }
 
 /* --- one request --- */
@@ -215,7 +233,7 @@ static void prepare(LaioState *s, LaioRequest *req, int fd, IOEngineOp op, int64
         .aio_rw_flags = fua ? RWF_DSYNC : 0,
     };
     iocb->u.c.flags = 1; /* IOCB_FLAG_RESFD: signal resfd, an eventfd */
-    iocb->u.c.resfd = event_notifier_get_wfd(&s->notifier);
+    iocb->u.c.resfd = s->resfd;
     if (op == IO_ENGINE_FLUSH) {
         iocb->aio_lio_opcode = IO_CMD_FDSYNC;
         return;
@@ -405,6 +423,7 @@ static IOEngineState *laio_attach(AioContext *ctx, Error **errp)
         return NULL;
     }
     s->aio_context = ctx;
+    s->resfd = event_notifier_get_wfd(&s->notifier);
     s->max_batch = max_batch > 0 ? MIN(max_batch, LAIO_MAX_EVENTS) : LAIO_DEFAULT_BATCH;
     QSIMPLEQ_INIT(&s->queue);
     aio_ring_init(&s->ring, s->ctx);
