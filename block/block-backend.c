@@ -36,6 +36,9 @@ static void open_perms(int flags, uint64_t *perm, uint64_t *shared)
 {
     *perm = flags & BDRV_O_NO_IO ? 0 : BLK_PERM_CONSISTENT_READ;
     *shared = BLK_PERM_ALL;
+    if (flags & BDRV_O_NO_SHARE) {
+        *shared = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED;
+    }
     if (flags & BDRV_O_RDWR) {
         *perm |= BLK_PERM_WRITE;
     }

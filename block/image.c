@@ -89,6 +89,11 @@ const BlockCreateOption *bdrv_protocol_create_options(const char *filename, Erro
 {
     BlockDriver *drv = bdrv_find_protocol(filename, true, errp);
 
+    if (drv && !drv->bdrv_co_create_opts) {
+        error_setg(errp, "Protocol driver '%s' does not support image creation",
+                   drv->format_name);
+        return NULL;
+    }
     return drv ? bdrv_create_options(drv) : NULL;
 }
 

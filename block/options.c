@@ -315,7 +315,9 @@ int blk_options_take_size(BlockOptions *opts, const char *key, uint64_t *value, 
     if (!parse_size(text, value)) {
         ERRP_GUARD();
         error_setg(errp, "Parameter '%s' expects a non-negative number below 2^64", key);
-        error_append_hint(errp, "It may end in k, M, G, T, P or E: powers of 1024 bytes.\n");
+        /* QEMU's words, which scripts compare. */
+        error_append_hint(errp, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
+                                "tera-, peta-\nand exabytes, respectively.\n");
         return -EINVAL;
     }
     return 1;

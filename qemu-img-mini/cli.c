@@ -177,6 +177,12 @@ bool cli_option_list_asks_help(const char *list)
     return false;
 }
 
+static bool is_identifier(const char *id)
+{
+    return g_ascii_isalpha(*id) &&
+           !id[strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._")];
+}
+
 /*
  * Only secrets are known. No image format here takes one yet; command lines that define
  * one for other images go through, broken definitions do not.
@@ -199,10 +205,14 @@ bool cli_add_object(const char *definition)
         error_report("Parameter 'qom-type' does not accept value '%s'", type);
     } else if (!id) {
         error_report("Parameter 'id' is missing");
+    } else if (!is_identifier(id)) {
+        error_report("Parameter 'id' expects an identifier");
+        error_printf("Identifiers consist of letters, digits, '-', '.', '_', "
+                     "starting with a letter.\n");
     } else if (!blk_options_get(opts, "data") == !blk_options_get(opts, "file")) {
         error_report(blk_options_get(opts, "data")
                          ? "'file' and 'data' are mutually exclusive"
-                         : "Must provide 'file' or 'data'");
+                         : "Either 'file' or 'data' must be provided");
     } else {
         if (!ids) {
             ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -262,28 +272,6 @@ BlockBackend *cli_open_image(const CliImage *image)
     }
     blk_set_enable_write_cache(blk, !image->writethrough);
     return blk;
-}
-
-char *cli_host_filename(const char *filename, bool image_opts)
-{
-    g_autoptr(BlockOptions) opts = blk_options_new();
-
-    if (image_opts) {
-        blk_options_parse(opts, filename, "file", NULL);
-    } else if (g_str_has_prefix(filename, "json:")) {
-        blk_options_parse_json(opts, filename + strlen("json:"), NULL);
-    } else {
-        return g_strdup(g_str_has_prefix(filename, "file:") ? filename + strlen("file:")
-                                                            : filename);
-    }
-    /* The innermost file node may stand below any number of formats and filters. */
-    for (size_t i = 0; i < blk_options_count(opts); i++) {
-        const char *key = blk_options_key(opts, i);
-        if (!strcmp(key, "filename") || g_str_has_suffix(key, "file.filename")) {
-            return g_strdup(blk_options_get(opts, key));
-        }
-    }
-    return NULL;
 }
 
 /* --- coroutines and the end --- */

@@ -109,12 +109,6 @@ typedef struct CliImage {
 /* NULL and a message on failure. */
 BlockBackend *cli_open_image(const CliImage *image);
 
-/*
- * The name of the host's file behind an image that is not open yet, to be freed with
- * g_free(); NULL when the name does not tell.
- */
-char *cli_host_filename(const char *filename, bool image_opts);
-
 /* --- coroutines and the end --- */
 
 /* Runs @entry(@opaque) as a coroutine; polls until *@done, which it has to set. */

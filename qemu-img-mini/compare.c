@@ -277,6 +277,9 @@ static int tell_result(Compare *c)
     const char *name = c->side[c->found_side].name;
 
     progress_end(c->finding == FOUND_NOTHING);
+    if (c->common != c->total && (c->finding == FOUND_NOTHING || c->found_offset >= c->common)) {
+        say(c, "Warning: Image size mismatch!\n");
+    }
     switch (c->finding) {
     case FOUND_NOTHING:
         say(c, "Images are identical.\n");
@@ -330,14 +333,10 @@ static int compare_images(Compare *c)
     c->common = MIN(c->side[0].length, c->side[1].length);
     c->total = MAX(c->side[0].length, c->side[1].length);
     progress_begin(c->progress && !c->quiet);
-    if (c->common != c->total) {
-        progress_break_line();
-        if (c->strict) {
-            progress_end(false);
-            say(c, "Strict mode: Image size mismatch!\n");
-            return COMPARE_DIFFERENT;
-        }
-        say(c, "Warning: Image size mismatch!\n");
+    if (c->strict && c->common != c->total) {
+        progress_end(false);
+        say(c, "Strict mode: Image size mismatch!\n");
+        return COMPARE_DIFFERENT;
     }
     return compare_contents(c);
 }

@@ -12,9 +12,9 @@
 #include "block/block-image.h"
 #include "convert-copy.h"
 #include "create-options.h"
+#include "host-file.h"
 #include "progress.h"
 #include "qapi/error.h"
-#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "target.h"
 
@@ -37,7 +37,9 @@ typedef struct Convert {
     bool bitmaps;
     bool skip_broken_bitmaps;
     bool progress;
-    char **names;    /* of the sources */
+    char **names;    /* of the sources, as the next one */
+    HostFile *source_files;
+    HostFile target_file;
     /* made from it */
     CreateTarget create;
     BlockOptions *create_values;
@@ -189,6 +191,9 @@ static bool parse_source_cache(Convert *cv)
         error_report("Invalid source cache option: %s", cv->source_cache);
         return false;
     }
+    if (!cv->source.force_share) {
+        cv->source.flags |= BDRV_O_NO_SHARE;
+    }
     return true;
 }
 
@@ -213,6 +218,7 @@ static bool open_source(Convert *cv, size_t i)
     if (!s->blk) {
         return false;
     }
+    host_file_init(&cv->source_files[i], s->name, cv->source.image_opts);
     s->length = blk_getlength(s->blk);
     if (s->length < 0) {
         error_report("Could not get size of %s: %s", s->name, strerror(-s->length));
@@ -256,8 +262,10 @@ static void close_sources(Convert *cv)
 {
     for (size_t i = 0; i < cv->job.num_sources; i++) {
         blk_unref(cv->job.sources[i].blk);
+        host_file_clear(&cv->source_files[i]);
     }
     g_free(cv->job.sources);
+    g_free(cv->source_files);
 }
 
 /* --- the target --- */
@@ -306,12 +314,10 @@ static bool check_format_features(const Convert *cv)
 }
 
 /* Creating the target would empty the source, and locks do not help when -U is given. */
-static bool check_target_is_no_source(const Convert *cv, const char *target_path)
+static bool check_target_is_no_source(const Convert *cv)
 {
     for (size_t i = 0; i < cv->job.num_sources; i++) {
-        g_autofree char *path = cli_host_filename(cv->names[i], cv->source.image_opts);
-
-        if (target_is_same_file(path, target_path)) {
+        if (host_file_is_same(&cv->source_files[i], &cv->target_file)) {
             error_report("%s: The target is the same file as the source '%s'",
                          cv->target.filename, cv->names[i]);
             return false;
@@ -351,44 +357,48 @@ static bool open_target(Convert *cv)
     return true;
 }
 
-/* Zeroes need not be written to a target that has them already or gets them for nothing. */
-static void find_target_zeroes(Convert *cv)
-{
-    CopyJob *job = &cv->job;
+/* --- all together --- */
 
-    if (job->target_is_zero) {
-        return;
+/* What is cut off a file reads as zeroes, without an error: it has to be looked for. */
+static bool check_sources_are_whole(const Convert *cv)
+{
+    for (size_t i = 0; i < cv->job.num_sources; i++) {
+        if (host_file_has_shrunk(&cv->source_files[i])) {
+            error_report("The source '%s' became smaller while it was read (the target '%s' "
+                         "is incomplete)", cv->names[i], cv->target.filename);
+            return false;
+        }
     }
-    if (!cv->skip_create && bdrv_has_zero_init(blk_bs(job->target))) {
-        job->target_is_zero = true;
-    } else if (job->min_sparse) {
-        job->target_is_zero =
-            blk_make_zero(job->target, BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) >= 0;
-    }
+    return true;
 }
 
-/* --- all together --- */
+static bool flush_target(const Convert *cv)
+{
+    int ret = blk_flush(cv->job.target);
+
+    if (ret < 0) {
+        error_report("error while flushing the target '%s': %s", cv->target.filename,
+                     strerror(-ret));
+    }
+    return ret >= 0;
+}
 
 static bool copy(Convert *cv)
 {
+    /* What was in an existing target is to be overwritten, also by zeroes. */
+    if (!cv->skip_create && bdrv_has_zero_init(blk_bs(cv->job.target))) {
+        cv->job.target_is_zero = true;
+    }
     progress_begin(cv->progress && !cv->job.quiet);
-    find_target_zeroes(cv);
     bool ok = total_length(cv) == 0 || copy_run(&cv->job);
     progress_end(ok);
-
-    int ret = ok ? blk_flush(cv->job.target) : 0;
-    if (ret < 0) {
-        error_report("error while flushing the target '%s': %s", cv->job.target_name,
-                     strerror(-ret));
-        ok = false;
-    }
-    return ok;
+    return ok && check_sources_are_whole(cv) && flush_target(cv);
 }
 
 /* From the first change on disk to the last. */
-static bool fill_target(Convert *cv, const char *path)
+static bool fill_target(Convert *cv)
 {
-    target_guard_begin(path);
+    target_guard_begin(cv->target_file.path);
     bool ok = (cv->skip_create || create_target(cv)) && open_target(cv) && copy(cv);
     blk_unref(cv->job.target);
     target_guard_end();
@@ -406,8 +416,8 @@ static bool convert(Convert *cv)
     if (!check_format_features(cv) || !parse_target_cache(cv)) {
         return false;
     }
-    g_autofree char *path = cli_host_filename(cv->target.filename, cv->target.image_opts);
-    return check_target_is_no_source(cv, path) && fill_target(cv, path);
+    host_file_init(&cv->target_file, cv->target.filename, cv->target.image_opts);
+    return check_target_is_no_source(cv) && fill_target(cv);
 }
 
 static int convert_run(const Command *cmd, int argc, char **argv)
@@ -433,11 +443,11 @@ static int convert_run(const Command *cmd, int argc, char **argv)
     if (!cv.target.format && !cv.target.image_opts) {
         cv.target.format = "raw";
     }
-    const char *last = optind < argc ? argv[argc - 1] : NULL;
+    const char *last = argc - optind >= 2 ? argv[argc - 1] : NULL;
     if (options && cli_option_list_asks_help(options)) {
         return create_options_help(cv.target.format, last);
     }
-    if (argc - optind < 2) {
+    if (!last) {
         error_report("Must specify image file name");
         return EXIT_FAILURE;
     }
@@ -445,9 +455,11 @@ static int convert_run(const Command *cmd, int argc, char **argv)
     cv.names = argv + optind;
     cv.job.num_sources = argc - optind - 1;
     cv.job.sources = g_new0(CopySource, cv.job.num_sources);
+    cv.source_files = g_new0(HostFile, cv.job.num_sources);
 
     bool ok = convert(&cv);
     close_sources(&cv);
+    host_file_clear(&cv.target_file);
     blk_options_free(cv.create_values);
     create_target_clear(&cv.create);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -29,7 +29,6 @@ static void add_options(GArray *table, const BlockCreateOption *options)
 bool create_target_init(CreateTarget *target, const char *format, const char *filename,
                         Error **errp)
 {
-    ERRP_GUARD();
     const BlockCreateOption *proto = NULL;
 
     *target = (CreateTarget) { .format = format };
@@ -39,16 +38,16 @@ bool create_target_init(CreateTarget *target, const char *format, const char *fi
         error_setg(errp, "Unknown file format '%s'", format);
         return false;
     }
-    if (filename) {
-        proto = bdrv_protocol_create_options(filename, errp);
-        if (*errp) {
-            return false;
-        }
-    }
     const BlockCreateOption *own = bdrv_create_options(target->drv);
     if (!own) {
         error_setg(errp, "Format driver '%s' does not support image creation", format);
         return false;
+    }
+    if (filename) {
+        proto = bdrv_protocol_create_options(filename, errp);
+        if (!proto) {
+            return false;
+        }
     }
     target->table = g_array_new(FALSE, FALSE, sizeof(BlockCreateOption));
     add_options(target->table, own);

@@ -11,8 +11,6 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 
-#include <sys/sysmacros.h>
-
 static const int guarded_signals[] = { SIGINT, SIGTERM, SIGHUP };
 
 static struct {
@@ -22,19 +20,6 @@ static struct {
     bool ours; /* we made it */
     struct sigaction old[ARRAY_SIZE(guarded_signals)];
 } guard;
-
-bool target_is_same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    if (!a || !b || stat(a, &sa) < 0 || stat(b, &sb) < 0) {
-        return false;
-    }
-    if (S_ISBLK(sa.st_mode) && S_ISBLK(sb.st_mode)) {
-        return sa.st_rdev == sb.st_rdev;
-    }
-    return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino && !S_ISCHR(sa.st_mode);
-}
 
 /* The result of write() can change nothing here. */
 static void say(const char *text)

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Care for the target of a copy: it must not be the source, and when the copy is
- * interrupted no half of an image may lie about that looks like a whole one.
+ * Care for the target of a copy: when the copy is interrupted, no half of an image may lie
+ * about that looks like a whole one.
  */
 #ifndef IMG_TARGET_H
 #define IMG_TARGET_H
-
-#include <stdbool.h>
-
-/*
- * Both names lead to the same file or the same device, also by links. Looks at the file
- * system only. NULL: not known, so false.
- */
-bool target_is_same_file(const char *a, const char *b);
 
 /*
  * From here to target_guard_end(), SIGINT, SIGTERM and SIGHUP remove the file @path if it

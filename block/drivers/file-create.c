@@ -18,13 +18,14 @@
 /* Fragmentation costs more than the space this wastes at the end of a file; bytes. */
 #define DEFAULT_EXTENT_SIZE_HINT (1024 * 1024)
 
+/* In the order in which tools print the values of a new image. */
 const BlockCreateOption file_create_options[] = {
-    { "extent_size_hint", BLOCK_OPT_SIZE,
-      "Extent size hint for the image file, 0 to disable", NULL },
+    { "size", BLOCK_OPT_SIZE, "Virtual disk size", NULL },
     { "nocow", BLOCK_OPT_BOOL, "Turn off copy-on-write (valid only on btrfs)", NULL },
     { "preallocation", BLOCK_OPT_STRING,
       "Preallocation mode (allowed values: off, falloc, full)", NULL },
-    { "size", BLOCK_OPT_SIZE, "Virtual disk size", NULL },
+    { "extent_size_hint", BLOCK_OPT_SIZE,
+      "Extent size hint for the image file, 0 to disable", NULL },
     { NULL },
 };
 
@@ -85,10 +86,11 @@ static int parse_options(FileCreate *c, BlockOptions *opts, Error **errp)
     }
     c->hint_given = ret > 0;
     c->extent_size_hint = c->hint_given ? hint : DEFAULT_EXTENT_SIZE_HINT;
-    if (c->size > INT64_MAX) {
+    if (c->size > INT64_MAX - BDRV_SECTOR_SIZE) {
         error_setg(errp, "Image size is too large");
         return -EFBIG;
     }
+    c->size = ROUND_UP(c->size, BDRV_SECTOR_SIZE);
     return 0;
 }
 

@@ -52,6 +52,7 @@ typedef enum {
 } BdrvRequestFlags;
 
 /* Flags of an open. */
+#define BDRV_O_NO_SHARE     0x0001 /* nobody else may write to the image meanwhile */
 #define BDRV_O_RDWR         0x0002
 #define BDRV_O_RESIZE       0x0004 /* the user wants to grow or shrink the image */
 #define BDRV_O_NOCACHE      0x0020 /* O_DIRECT: past the host's page cache */

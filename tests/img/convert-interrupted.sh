@@ -1,0 +1,12 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# A signal in the middle: the target that was made is removed.
+. "$(dirname "$0")/lib.sh"
+
+make_full a 16M
+for signal in INT TERM HUP; do
+    run timeout --preserve-status -s $signal 0.4 "$img" convert -r 4M a b
+    expect_status $((128 + $(kill -l $signal)))
+    expect_err "$name: Interrupted: the incomplete target 'b' has been removed"
+    [ ! -e b ] || fail 'there is a target'
+done

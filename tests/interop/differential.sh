@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs the command lines of commands.txt that begin with the words given (all without) with the
+# system's qemu-img and with this tool, called by the same name, and compares standard output,
+# standard error, exit code and the files that they leave. Differences that are meant stand
+# in differences.txt, or are evened out in normalise().
+. "$(dirname "$0")/../img/lib.sh"
+
+requires qemu-img jq
+case $(qemu-img --version) in
+*' version 7.'*) ;;
+*) skip 'another version of qemu-img' ;;
+esac
+wanted=" $* "
+
+mkdir mini template
+ln -s "$(realpath "$img")" mini/qemu-img
+theirs=$(command -v qemu-img)
+
+(
+    cd template || exit 1
+    make_image s.img
+    cp s.img same
+    cp s.img diff
+    printf x | dd of=diff bs=1 seek=4000000 conv=notrunc status=none
+    cp s.img longer
+    truncate -s 20M longer
+    cp longer longer2
+    printf x | dd of=longer2 bs=1 seek=18000001 conv=notrunc status=none
+    make_full full 65536
+    dd if=/dev/zero of=alloc bs=1M count=1 status=none
+    truncate -s 1M hole
+    truncate -s 3000 odd
+    truncate -s 3500 odd2
+    echo hello >small
+    : >empty
+    mkdir dir
+)
+
+# What may differ in any command line: child nodes of info, which QEMU 7 does not print; times.
+normalise() {
+    if [ "$(head -c 1 "$1")" = '{' ]; then
+        jq --indent 4 'del(.children)' "$1"
+    elif [ "$(head -c 1 "$1")" = '[' ]; then
+        jq --indent 4 'map(del(.children))' "$1"
+    else
+        sed -e "/^Child node '/,\$d" -e 's/in [0-9.]* seconds/in X seconds/' "$1"
+    fi
+}
+
+# one_run PROGRAM RESULT FILES...: the words of the command line are in the array words.
+one_run() {
+    local program=$1 result=$2 code=0 file
+    shift 2
+    rm -rf run
+    cp -a --sparse=always template run
+    (cd run && exec timeout 10 "$program" "${words[@]}" >../out 2>../err </dev/null) || code=$?
+    {
+        echo "exit code $code"
+        echo "--- stdout"
+        normalise out
+        echo "--- stderr"
+        cat err
+        for file; do
+            echo "--- $file: $(stat -c %s "run/$file" 2>&1)"
+            [ -e "run/$file" ] && [ "$(stat -c %s "run/$file")" -le 67108864 ] && md5sum <"run/$file"
+        done
+    } >"$result"
+}
+
+count=0
+failed=0
+while IFS= read -r line; do
+    case $line in '' | '#'*) continue ;; esac
+    command=${line%% *}
+    [ "$wanted" = '  ' ] || [[ $wanted = *" $command "* ]] || continue
+    files=
+    [[ $line = *' > '* ]] && files=${line##* > }
+    line=${line% > *}
+    grep -qF "$line	" "$here/differences.txt" && continue
+    eval "words=($line)"
+    # shellcheck disable=SC2086
+    one_run "$theirs" theirs $files
+    # shellcheck disable=SC2086
+    one_run "$PWD/mini/qemu-img" ours $files
+    count=$((count + 1))
+    if ! cmp -s theirs ours; then
+        failed=$((failed + 1))
+        echo "== qemu-img $line"
+        diff theirs ours
+    fi
+done <"$here/commands.txt"
+echo "$count command lines, $failed different"
+rm -f out err
+[ "$failed" = 0 ] || exit 1
