@@ -2,7 +2,7 @@
 /*
  * Backend in assembler: coroutine-switch-x86_64.S or -aarch64.S does the switch, and
  * shows what a suspended coroutine's stack looks like. A new coroutine is given a stack
- * that looks as if it had been suspended at coroutine_start.
+ * that looks as if it had been suspended at coroutine_first_pc.
  */
 #include <string.h>
 
@@ -58,7 +58,7 @@ _Static_assert(sizeof(Frame) == CO_FRAME_SIZE, "the .S file says otherwise");
 _Static_assert(sizeof(Frame) % 16 == 0, "a new coroutine would start misaligned");
 
 #pragma GCC visibility push(hidden)
-void coroutine_start(void);
+void coroutine_first_pc(void);
 void coroutine_switch_asm(Coroutine *from, Coroutine *to);
 #pragma GCC visibility pop
 
@@ -75,7 +75,7 @@ int coroutine_backend_new(Coroutine *co)
     Frame *frame = (Frame *)((uintptr_t)co & ~(uintptr_t)15) - 1;
 
     memset(frame, 0, sizeof(*frame));
-    frame->pc = (uintptr_t)coroutine_start;
+    frame->pc = (uintptr_t)coroutine_first_pc;
     init_frame(frame, co);
     co->context = frame;
     return 0;

@@ -119,14 +119,18 @@ coroutine_switch_asm:
 /*
  * Where a new coroutine begins: x19 is the coroutine, sp is 16-aligned, nothing lies
  * above. x30 is undefined to unwinders, so a backtrace ends here.
+ * It begins at coroutine_first_pc: unwinders look for what is right before a return
+ * address, which has to be in this function.
  */
         .p2align 4
-        .globl  coroutine_start
-        .hidden coroutine_start
+        .globl  coroutine_first_pc
+        .hidden coroutine_first_pc
         .type   coroutine_start, %function
 coroutine_start:
         .cfi_startproc
         .cfi_undefined x30
+        nop
+coroutine_first_pc:
         mov     x0, x19
         bl      coroutine_trampoline
         brk     #1

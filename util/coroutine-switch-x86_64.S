@@ -121,14 +121,18 @@ coroutine_switch_asm:
 /*
  * Where a new coroutine begins: rbx is the coroutine, rsp is 16-aligned, nothing lies
  * above. rip is undefined to unwinders, so a backtrace ends here.
+ * It begins at coroutine_first_pc: unwinders look for what is right before a return
+ * address, which has to be in this function.
  */
         .p2align 4
-        .globl  coroutine_start
-        .hidden coroutine_start
+        .globl  coroutine_first_pc
+        .hidden coroutine_first_pc
         .type   coroutine_start, @function
 coroutine_start:
         .cfi_startproc
         .cfi_undefined rip
+        nop
+coroutine_first_pc:
         movq    %rbx, %rdi
         call    coroutine_trampoline
         ud2

@@ -5,6 +5,7 @@
 set -eu
 program=$(realpath "$1")
 script=$(realpath "$2")
+here=$(dirname "$(realpath "$0")")
 command -v gdb >/dev/null || { echo "no gdb here: skipped"; exit 77; }
 gdb -batch -ex 'python import gdb.unwinder' >/dev/null 2>&1 ||
     { echo "gdb without Python: skipped"; exit 77; }
@@ -59,6 +60,15 @@ else
     echo "gdb cannot run programs here: skipped"
     exit 77
 fi
+
+case $program in *-asm)
+    gdb -nx -batch -ex 'set debuginfod enabled off' -x "$here/coroutine-unwind.py" "$program" \
+        >unwind 2>&1 || true
+    expect unwind '^unwound at each instruction'
+    [ $failed = 0 ] || { cat unwind; exit 1; }
+    echo "unwinding through the switch: well"
+    ;;
+esac
 
 # The core file is the kernel's: gdb's own generate-core-file stops at guard pages.
 ulimit -c unlimited 2>/dev/null || true

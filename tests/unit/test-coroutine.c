@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "qemu/coroutine.h"
 #include "qemu/coroutine-tls.h"
@@ -579,6 +581,35 @@ static void thread_exit_returns_its_pool(void)
     g_assert_cmpuint(after.used, <=, before.used);
 }
 
+/* The child has neither the reaper thread nor anybody's held lock. */
+static void child_of_fork_uses_coroutines(void)
+{
+#ifdef CO_TSAN
+    g_test_skip("ThreadSanitizer allows no threads in a child of a program with threads");
+#else
+    int status;
+    pid_t pid;
+
+    enter_many(1000);
+    pid = fork();
+    if (pid == 0) {
+        CoroutinePoolStats pool;
+
+        enter_many(2000);
+        for (int i = 0; i < 60; i++) {
+            coroutine_pool_get_stats(&pool);
+            if (!pool.shared) {
+                _exit(0);
+            }
+            g_usleep(50 * 1000);
+        }
+        _exit(1);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+#endif
+}
+
 /* --- attributes --- */
 
 static void coroutine_fn use_much_stack(void *opaque)
@@ -843,6 +874,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/pool/last-ended-is-next", last_ended_is_next_created);
     g_test_add_func("/coroutine/pool/adjustable", pool_size_is_adjustable);
     g_test_add_func("/coroutine/pool/thread-exit", thread_exit_returns_its_pool);
+    g_test_add_func("/coroutine/pool/fork", child_of_fork_uses_coroutines);
     g_test_add_func("/coroutine/pool/bounded-and-trimmed", pool_is_bounded_and_trimmed);
     g_test_add_func("/coroutine/attr/stack-size", stack_size_of_ones_own);
     g_test_add_func("/coroutine/attr/too-large", too_large_a_stack_is_an_error);
