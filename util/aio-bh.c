@@ -2,15 +2,15 @@
 /*
  * Bottom halves.
  *
- * A bottom half is queued at most once (BH_PENDING) and, when its turn comes, is looked at:
- * run (BH_SCHEDULED), freed (BH_DELETED, BH_ONESHOT), both, or neither (cancelled).
+ * A bottom half is queued at most once (BH_PENDING) and, when its turn comes, is looked
+ * at: run (BH_SCHEDULED), freed (BH_DELETED, BH_ONESHOT), both, or neither (cancelled).
  *
  * There are two queues. bh_shared takes pushes from any thread and from signal handlers,
  * newest first. bh_queue is home's, in order, and takes home's one-shot ones without any
  * atomic operation; as it first takes over what bh_shared has, the order of schedules of
- * each thread is kept. aio_bh_poll moves everything to a slice on its stack: what callbacks
- * schedule meanwhile waits for the next round, but an inner aio_poll runs it, after
- * what is left of the outer slices.
+ * each thread is kept. aio_bh_poll moves everything to a slice on its stack: what
+ * callbacks schedule meanwhile waits for the next round, but an inner aio_poll runs it,
+ * after what is left of the outer slices.
  *
  * A one-shot one that was queued is known to nobody else. Its memory comes from
  * bh_free, which is home's, or from malloc in other threads.
@@ -101,7 +101,8 @@ void aio_bh_cleanup(AioContext *ctx)
     take_shared(ctx);
     while ((bh = queue_pop(&ctx->bh_queue))) {
         if (!(bh->flags & BH_DELETED)) {
-            fprintf(stderr, "blkco: bottom half '%s' outlives its AioContext\n", bh->name);
+            fprintf(stderr, "blkco: bottom half '%s' outlives its AioContext\n",
+                    bh->name);
             abort();
         }
         g_free(bh);
@@ -208,7 +209,10 @@ void aio_bh_call(QEMUBH *bh)
     MemReentrancyGuard *guard = bh->guard;
 
     if (guard) {
-        /* The callback may delete bh and run an inner loop that frees it: not used behind. */
+        /*
+         * The callback may delete bh and run an inner loop that frees it: not used
+         * behind.
+         */
         bool outer = guard->engaged_in_io;
 
         guard->engaged_in_io = true;

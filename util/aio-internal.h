@@ -4,6 +4,9 @@
  * aio-bh.c (bottom halves), aio-posix.c (handlers, aio_poll) and the fdmon-*.c files
  * (waiting).
  *
+ * A child of fork() must leave its parent's contexts alone: epoll set, eventfd and
+ * timerfd would be shared.
+ *
  * Who owns a field is said at each group. "Home" is the thread that polls: the one whose
  * current context this is, or that dispatches its GSource.
  *
@@ -14,12 +17,13 @@
  *     full barrier            [A]        full barrier             [B]
  *     notify_me set? write eventfd       look at everything; sleep if there is nothing
  *
- * [A] is in aio_wake, [B] in aio_sleep_begin (and in prepare of the GSource): at least one
- * side sees the other's store. While the home thread is awake, notify_me is 0 and waking it
- * costs no system call, as it looks at everything before it sleeps.
+ * [A] is in aio_wake, [B] in aio_sleep_begin (and in prepare of the GSource): at least
+ * one side sees the other's store. While the home thread is awake, notify_me is 0 and
+ * waking it costs no system call, as it looks at everything before it sleeps.
  *
  * wake_sent makes one eventfd write do for all wakers: it is set before the write, and
- * reset when the event has been taken from the descriptor, before home looks at everything.
+ * reset when the event has been taken from the descriptor, before home looks at
+ * everything.
  *
  *     waker: publish, barrier [A], wake_sent already 1?    nothing to do
  *     home:  take event, wake_sent = 0, barrier [C], look at everything
@@ -35,8 +39,8 @@
 /* notify_me: reasons why home may be asleep, to be woken through the eventfd. */
 enum {
     AIO_IN_GSOURCE = 1, /* between prepare and check */
-    AIO_OUTSIDE = 2,    /* outside aio_poll, and somebody watches the pollable descriptor */
-    AIO_POLLING = 4,    /* times the depth of blocking aio_poll calls */
+    AIO_OUTSIDE = 2, /* outside aio_poll, and somebody watches the pollable descriptor */
+    AIO_POLLING = 4, /* times the depth of blocking aio_poll calls */
 };
 
 /*
@@ -62,8 +66,8 @@ struct AioHandler {
     /* Home's. */
     IOHandler *io_poll_begin;
     IOHandler *io_poll_end;
-    bool poll_active;  /* io_poll_begin was called, io_poll_end not yet */
-    bool poll_ready;   /* io_poll returned true; not yet dispatched */
+    bool poll_active;   /* io_poll_begin was called, io_poll_end not yet */
+    bool poll_ready;    /* io_poll returned true; not yet dispatched */
     bool in_poll_ready; /* do not call io_poll: its work is being done */
     QTAILQ_ENTRY(AioHandler) ready_node;
 
@@ -79,8 +83,9 @@ typedef struct FDMonOps {
     int (*setup)(AioContext *ctx);
     void (*cleanup)(AioContext *ctx);
     /*
-     * old was replaced by new; either may be NULL. Any thread, under list_lock. What cannot
-     * be watched is a bug of the caller's or an exhausted system: aborts with a message.
+     * old was replaced by new; either may be NULL. Any thread, under list_lock. What
+     * cannot be watched is a bug of the caller's or an exhausted system: aborts with a
+     * message.
      */
     void (*update)(AioContext *ctx, AioHandler *old, AioHandler *new);
     /*
@@ -101,7 +106,9 @@ typedef struct BHQueue {
     QEMUBH **tail;
 } BHQueue;
 
-/* What one aio_bh_poll has to run; on its stack. Inner calls finish outer slices first. */
+/*
+ * What one aio_bh_poll has to run; on its stack. Inner calls finish outer slices first.
+ */
 typedef struct BHSlice BHSlice;
 struct BHSlice {
     BHQueue queue;
@@ -148,19 +155,19 @@ struct AioContext {
     GHashTable *handlers; /* descriptor -> AioHandler */
     QLIST_HEAD(, AioHandler) handler_list;
     QSLIST_HEAD(, AioHandler) deleted_handlers;
-    bool has_deleted;     /* deleted_handlers is not empty */
-    unsigned generation;  /* changes with the set of handlers that have io_poll */
-    unsigned n_unpolled;  /* handlers without io_poll */
+    bool has_deleted;    /* deleted_handlers is not empty */
+    unsigned generation; /* changes with the set of handlers that have io_poll */
+    unsigned n_unpolled; /* handlers without io_poll */
     unsigned n_handlers;
 
     /* Waiting. */
     const FDMonOps *fdmon;
-    int epollfd;          /* -1 without epoll */
-    GPollFD source_pfd;   /* the epoll descriptor or the notifier, for GLib */
-    GArray *pollfds;      /* fdmon-poll's: GPollFD, and the handlers from the second on */
+    int epollfd;        /* -1 without epoll */
+    GPollFD source_pfd; /* the epoll descriptor or the notifier, for GLib */
+    GArray *pollfds;    /* fdmon-poll's: GPollFD, and the handlers from the second on */
     GPtrArray *pollhandlers;
-    bool pollfds_stale;   /* set under list_lock */
-    int timerfd;          /* -1 until the pollable descriptor was asked for */
+    bool pollfds_stale;       /* set under list_lock */
+    int timerfd;              /* -1 until the pollable descriptor was asked for */
     int64_t timerfd_deadline; /* what it is set to, monotonic ns; -1: disarmed */
     EventNotifier notifier;
 

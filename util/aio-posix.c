@@ -8,8 +8,8 @@
  * handler is marked deleted and freed by home when no aio_poll is under way that could
  * still hold its address.
  *
- * What fdmon or io_poll found goes to one list, ready, which inner aio_poll calls empty as
- * well: no handler is called twice for one event.
+ * What fdmon or io_poll found goes to one list, ready, which inner aio_poll calls empty
+ * as well: no handler is called twice for one event.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -152,7 +152,8 @@ void aio_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read, IOHandler *
         handler->io_poll_ready = io_poll_ready;
         handler->opaque = opaque;
         handler->pfd.fd = fd;
-        handler->pfd.events = (io_read ? EVENTS_READ : 0) | (io_write ? EVENTS_WRITE : 0);
+        handler->pfd.events = io_read ? EVENTS_READ : G_IO_HUP;
+        handler->pfd.events |= io_write ? EVENTS_WRITE : 0;
         handler->substitute_fd = -1;
         handler->deleted = true;
     }
@@ -165,7 +166,8 @@ void aio_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read, IOHandler *
     aio_wake(ctx);
 }
 
-void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin, IOHandler *io_poll_end)
+void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin,
+                     IOHandler *io_poll_end)
 {
     AioHandler *handler;
 
@@ -238,7 +240,9 @@ static bool dispatch_handler(AioContext *ctx, AioHandler *handler)
         progress = true;
         deleted = qatomic_load_acquire(&handler->deleted);
     }
-    if (!deleted && (revents & EVENTS_WRITE) && handler->io_write) {
+    /* A hang-up is the reader's; without one, the writer has to see to its going away. */
+    if (!deleted && (revents & (EVENTS_WRITE | (handler->io_read ? 0 : G_IO_HUP))) &&
+        handler->io_write) {
         handler->io_write(handler->opaque);
         progress = true;
     }
@@ -366,7 +370,10 @@ static bool poll_busily(AioContext *ctx, int64_t timeout, int64_t start)
     return false;
 }
 
-/* How long it took until something happened tells how long polling would have had to last. */
+/*
+ * How long it took until something happened tells how long polling would have had to
+ * last.
+ */
 static void adapt_poll_ns(AioContext *ctx, int64_t waited_ns)
 {
     int64_t old = ctx->poll_ns;
@@ -380,14 +387,14 @@ static void adapt_poll_ns(AioContext *ctx, int64_t waited_ns)
         int64_t grow = ctx->poll_grow ? ctx->poll_grow : 2;
 
         /* old * grow, unless that is beyond the maximum. */
-        ctx->poll_ns = !old                            ? MIN(POLL_START_NS, ctx->poll_max_ns)
+        ctx->poll_ns = !old ? MIN(POLL_START_NS, ctx->poll_max_ns)
                        : old > ctx->poll_max_ns / grow ? ctx->poll_max_ns
                                                        : old * grow;
     }
 }
 
-void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow, int64_t shrink,
-                                 Error **errp)
+void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
+                                 int64_t shrink, Error **errp)
 {
     if (max_ns < 0 || grow < 0 || shrink < 0) {
         error_setg(errp, "polling parameters must not be negative");
@@ -409,7 +416,8 @@ void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow, 
  */
 static void collect_now(AioContext *ctx, bool found)
 {
-    unsigned unseen = found ? qatomic_read(&ctx->n_unpolled) : qatomic_read(&ctx->n_handlers);
+    unsigned unseen =
+        found ? qatomic_read(&ctx->n_unpolled) : qatomic_read(&ctx->n_handlers);
 
     if (unseen || ctx->timerfd >= 0) {
         ctx->fdmon->wait(ctx, 0);
@@ -451,8 +459,8 @@ static void collect_with_busy_polling(AioContext *ctx)
 }
 
 /*
- * From here to the next aio_poll the loop of somebody else waits, on the epoll descriptor:
- * have it wake up for whatever there is, and other threads write the eventfd.
+ * From here to the next aio_poll the loop of somebody else waits, on the epoll
+ * descriptor: have it wake up for whatever there is, and other threads write the eventfd.
  */
 static void arm_pollable_fd(AioContext *ctx)
 {

@@ -2,8 +2,8 @@
 /* Requests that complete through a callback. They belong to one thread at a time. */
 #include "qemu/aio.h"
 
-void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockDriverState *bs, BlockCompletionFunc *cb,
-                   void *opaque)
+void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockDriverState *bs,
+                   BlockCompletionFunc *cb, void *opaque)
 {
     BlockAIOCB *acb = g_malloc(aiocb_info->aiocb_size);
 

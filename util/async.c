@@ -3,9 +3,9 @@
  * AioContext: its life, notification, parameters, its two faces for other loops (GSource,
  * pollable descriptor), and scheduling coroutines into it.
  *
- * A context is a GSource from birth, attached or not: one reference count serves both. The
- * thread's own context is kept by the coroutine core, whose thread-local state it is part
- * of, so that entering a coroutine need not look for it.
+ * A context is a GSource from birth, attached or not: one reference count serves both.
+ * The thread's own context is kept by the coroutine core, whose thread-local state it is
+ * part of, so that entering a coroutine need not look for it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -165,7 +165,8 @@ static void source_finalize(GSource *source)
     tsan_all_gone(ctx);
     /* Also the end of a context that could not be set up. */
     while (ctx->data && ctx->data->len) {
-        AioContextData last = g_array_index(ctx->data, AioContextData, ctx->data->len - 1);
+        AioContextData last =
+            g_array_index(ctx->data, AioContextData, ctx->data->len - 1);
 
         /* Taken out first: destroy may set or take away others. */
         g_array_set_size(ctx->data, ctx->data->len - 1);
@@ -269,7 +270,8 @@ void *aio_context_get_data(AioContext *ctx, const void *key)
     return entry ? entry->data : NULL;
 }
 
-void aio_context_set_data(AioContext *ctx, const void *key, void *data, GDestroyNotify destroy)
+void aio_context_set_data(AioContext *ctx, const void *key, void *data,
+                          GDestroyNotify destroy)
 {
     AioContextData *entry = find_data(ctx, key);
 
@@ -301,7 +303,8 @@ int64_t aio_context_get_aio_max_batch(AioContext *ctx)
     return qatomic_read_i64(&ctx->aio_max_batch);
 }
 
-void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min, int64_t max, Error **errp)
+void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min, int64_t max,
+                                        Error **errp)
 {
     if (min < 0 || max <= 0 || min > max || max > INT_MAX) {
         error_setg(errp, "bad thread-pool-min/thread-pool-max values");
@@ -341,7 +344,10 @@ static void co_schedule_bh_cb(void *opaque)
     Coroutine *co, *fifo = NULL;
     QSLIST_HEAD(, Coroutine) newest_first;
 
-    /* Takes what was pushed before the bottom half was scheduled; later pushes reschedule. */
+    /*
+     * Takes what was pushed before the bottom half was scheduled; later pushes
+     * reschedule.
+     */
     QSLIST_MOVE_ATOMIC(&newest_first, &ctx->scheduled_coroutines);
     while ((co = QSLIST_FIRST(&newest_first))) {
         QSLIST_REMOVE_HEAD(&newest_first, co_scheduled_next);
@@ -363,8 +369,8 @@ void aio_co_schedule(AioContext *ctx, Coroutine *co)
     bool home = in_aio_context_home_thread(ctx);
 
     if (unlikely(before)) {
-        fprintf(stderr, "%s: coroutine %p was already scheduled by %s\n", __func__, (void *)co,
-                before);
+        fprintf(stderr, "%s: coroutine %p was already scheduled by %s\n", __func__,
+                (void *)co, before);
         abort();
     }
     /*
@@ -386,7 +392,9 @@ typedef struct Reschedule {
     AioContext *new_ctx;
 } Reschedule;
 
-/* Runs once the coroutine has yielded, so that the new context can enter it at any time. */
+/*
+ * Runs once the coroutine has yielded, so that the new context can enter it at any time.
+ */
 static void reschedule_bh_cb(void *opaque)
 {
     Reschedule *r = opaque;

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deferred calls. Everything is the calling thread's own: no lock. As sections do not span
- * a yield, the address of the thread's state stays good from begin to end; it is
+ * Deferred calls. Everything is the calling thread's own: no lock. As sections do not
+ * span a yield, the address of the thread's state stays good from begin to end; it is
  * still taken anew in each function, as these run in coroutines that change threads
  * between sections.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "qemu/coroutine-tls.h"
 #include "qemu/defer-call.h"
 #include "qemu/thread.h"
 
@@ -25,7 +24,17 @@ typedef struct DeferState {
     Notifier atexit;
 } DeferState;
 
-QEMU_DEFINE_STATIC_CO_TLS(DeferState, defer_state)
+/* Initial-exec: in a shared library the general model would call a function for it. */
+static __thread DeferState defer_state __attribute__((tls_model("initial-exec")));
+
+/* Not inlined, and opaque: see qemu/coroutine-tls.h. */
+static QEMU_NOINLINE DeferState *get_ptr_defer_state(void)
+{
+    DeferState *state = &defer_state;
+
+    __asm__ volatile("" : "+r"(state));
+    return state;
+}
 
 static void free_calls_at_thread_exit(Notifier *notifier, void *data)
 {
@@ -61,7 +70,9 @@ void defer_call(void (*fn)(void *), void *opaque)
         fn(opaque);
         return;
     }
-    /* The last ones are the likeliest. Their number is that of queues, not of requests. */
+    /*
+     * The last ones are the likeliest. Their number is that of queues, not of requests.
+     */
     for (unsigned i = state->n_calls; i-- > 0;) {
         if (state->calls[i].fn == fn && state->calls[i].opaque == opaque) {
             return;

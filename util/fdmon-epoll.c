@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting by epoll: the set of descriptors lives in the kernel, and what is ready comes back
- * as the address of its handler.
+ * Waiting by epoll: the set of descriptors lives in the kernel, and what is ready comes
+ * back as the address of its handler.
  *
  * The context's own notifier and timerfd are edge-triggered: every write to an eventfd
  * makes an edge, so nobody has to read it. The epoll descriptor itself is what GLib, or
@@ -28,8 +28,8 @@
 #define MAX_EVENTS 64
 
 /*
- * A timerfd that expires a little early costs one empty round, setting it anew a system call
- * in each: leave it alone within this.
+ * A timerfd that expires a little early costs one empty round, setting it anew a system
+ * call in each: leave it alone within this.
  */
 #define TIMERFD_SLACK_NS 5000
 
@@ -76,8 +76,11 @@ static QEMU_NORETURN void cannot_watch(int fd, int err)
     abort();
 }
 
-/* Watch in handler's place something that is always ready, as poll() finds files to be. */
-static void watch_substitute(AioContext *ctx, AioHandler *handler, struct epoll_event *event)
+/*
+ * Watch in handler's place something that is always ready, as poll() finds files to be.
+ */
+static void watch_substitute(AioContext *ctx, AioHandler *handler,
+                             struct epoll_event *event)
 {
     handler->substitute_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
     if (handler->substitute_fd < 0 ||
@@ -150,7 +153,8 @@ static int wait_ns(int epollfd, struct epoll_event *events, int64_t timeout)
         qatomic_set(&missing, true); /* before Linux 5.11 */
     }
 #endif
-    return ppoll(&pfd, 1, &ts, NULL) <= 0 ? 0 : epoll_wait(epollfd, events, MAX_EVENTS, 0);
+    return ppoll(&pfd, 1, &ts, NULL) <= 0 ? 0
+                                          : epoll_wait(epollfd, events, MAX_EVENTS, 0);
 }
 
 static void fdmon_epoll_wait(AioContext *ctx, int64_t timeout)
@@ -213,7 +217,9 @@ void fdmon_epoll_set_timerfd(AioContext *ctx, int64_t timeout)
 {
     struct itimerspec its = { 0 };
     int64_t now = get_clock();
-    int64_t deadline = timeout < 0 ? -1 : timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
+    int64_t deadline = timeout < 0                 ? -1
+                       : timeout > INT64_MAX - now ? INT64_MAX
+                                                   : now + timeout;
 
     if (deadline == ctx->timerfd_deadline ||
         (deadline >= 0 && ctx->timerfd_deadline >= 0 &&

@@ -2,8 +2,8 @@
 /*
  * Waiting by poll(): for systems without epoll, and a second opinion in tests.
  *
- * pollfds and pollhandlers are home's picture of the handlers, renewed under list_lock when
- * their set has changed. For GLib each handler's pfd is added to the source as well.
+ * pollfds and pollhandlers are home's picture of the handlers, renewed under list_lock
+ * when their set has changed. For GLib each handler's pfd is added to the source as well.
  */
 #include <errno.h>
 #include <poll.h>
@@ -89,7 +89,8 @@ static void fdmon_poll_wait(AioContext *ctx, int64_t timeout)
     }
     for (guint i = 1; n > 0 && i < ctx->pollfds->len; i++) {
         if (pfds[i].revents) {
-            aio_add_ready(ctx, g_ptr_array_index(ctx->pollhandlers, i - 1), pfds[i].revents);
+            aio_add_ready(ctx, g_ptr_array_index(ctx->pollhandlers, i - 1),
+                          pfds[i].revents);
             n--;
         }
     }

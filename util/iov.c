@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Scattered buffers. Nearly everything here visits the pieces of a byte range, one per
- * element: IovWalk does that, clamping the range to what there is, and the others say what
- * to do with a piece. No state, no locks.
+ * element: IovWalk does that, clamping the range to what there is, and the others say
+ * what to do with a piece. No state, no locks.
  */
 #include <errno.h>
 #include <limits.h>
@@ -21,8 +21,8 @@ typedef struct IovWalk {
     size_t left;
 } IovWalk;
 
-static inline IovWalk walk_begin(const struct iovec *iov, unsigned int iov_cnt, size_t offset,
-                                 size_t bytes)
+static inline IovWalk walk_begin(const struct iovec *iov, unsigned int iov_cnt,
+                                 size_t offset, size_t bytes)
 {
     while (iov_cnt > 0 && offset >= iov->iov_len) {
         offset -= iov->iov_len;
@@ -93,8 +93,8 @@ size_t iov_to_buf_full(const struct iovec *iov, const unsigned int iov_cnt, size
     return done;
 }
 
-size_t iov_memset(const struct iovec *iov, const unsigned int iov_cnt, size_t offset, int fillc,
-                  size_t bytes)
+size_t iov_memset(const struct iovec *iov, const unsigned int iov_cnt, size_t offset,
+                  int fillc, size_t bytes)
 {
     IovWalk walk = walk_begin(iov, iov_cnt, offset, bytes);
     struct iovec piece;
@@ -107,8 +107,9 @@ size_t iov_memset(const struct iovec *iov, const unsigned int iov_cnt, size_t of
     return done;
 }
 
-unsigned iov_copy(struct iovec *dst_iov, unsigned int dst_iov_cnt, const struct iovec *iov,
-                  unsigned int iov_cnt, size_t offset, size_t bytes)
+unsigned iov_copy(struct iovec *dst_iov, unsigned int dst_iov_cnt,
+                  const struct iovec *iov, unsigned int iov_cnt, size_t offset,
+                  size_t bytes)
 {
     IovWalk walk = walk_begin(iov, iov_cnt, offset, bytes);
     unsigned n = 0;
@@ -186,8 +187,8 @@ void iov_discard_undo(IOVDiscardUndo *undo)
     }
 }
 
-ssize_t iov_send_recv(int sockfd, const struct iovec *iov, unsigned iov_cnt, size_t offset,
-                      size_t bytes, bool do_send)
+ssize_t iov_send_recv(int sockfd, const struct iovec *iov, unsigned iov_cnt,
+                      size_t offset, size_t bytes, bool do_send)
 {
     /* So many elements at a time, on the stack. */
     struct iovec part[64];
@@ -223,7 +224,8 @@ void iov_hexdump(const struct iovec *iov, const unsigned int iov_cnt, FILE *fp,
     size_t n;
 
     for (size_t offset = 0; offset < limit; offset += n) {
-        n = iov_to_buf_full(iov, iov_cnt, offset, line, MIN(sizeof(line), limit - offset));
+        n = iov_to_buf_full(iov, iov_cnt, offset, line,
+                            MIN(sizeof(line), limit - offset));
         if (n == 0) {
             break;
         }
@@ -277,8 +279,8 @@ void qemu_iovec_add(QEMUIOVector *qiov, void *base, size_t len)
     qiov->size = size;
 }
 
-size_t qemu_iovec_concat_iov(QEMUIOVector *dst, struct iovec *src_iov, unsigned int src_cnt,
-                             size_t soffset, size_t sbytes)
+size_t qemu_iovec_concat_iov(QEMUIOVector *dst, struct iovec *src_iov,
+                             unsigned int src_cnt, size_t soffset, size_t sbytes)
 {
     IovWalk walk = walk_begin(src_iov, src_cnt, soffset, sbytes);
     struct iovec piece;
@@ -294,13 +296,14 @@ size_t qemu_iovec_concat_iov(QEMUIOVector *dst, struct iovec *src_iov, unsigned 
     return done;
 }
 
-void qemu_iovec_concat(QEMUIOVector *dst, QEMUIOVector *src, size_t soffset, size_t sbytes)
+void qemu_iovec_concat(QEMUIOVector *dst, QEMUIOVector *src, size_t soffset,
+                       size_t sbytes)
 {
     qemu_iovec_concat_iov(dst, src->iov, src->niov, soffset, sbytes);
 }
 
-struct iovec *qemu_iovec_slice(QEMUIOVector *qiov, size_t offset, size_t len, size_t *head,
-                               size_t *tail, int *niov)
+struct iovec *qemu_iovec_slice(QEMUIOVector *qiov, size_t offset, size_t len,
+                               size_t *head, size_t *tail, int *niov)
 {
     struct iovec *first = qiov->iov, *last, *end = qiov->iov + qiov->niov;
 
@@ -375,7 +378,8 @@ int qemu_iovec_init_extended(QEMUIOVector *qiov, void *head_buf, size_t head_len
     return 0;
 }
 
-void qemu_iovec_init_slice(QEMUIOVector *qiov, QEMUIOVector *source, size_t offset, size_t len)
+void qemu_iovec_init_slice(QEMUIOVector *qiov, QEMUIOVector *source, size_t offset,
+                           size_t len)
 {
     size_t head, tail;
     int niov;
@@ -413,7 +417,8 @@ size_t qemu_iovec_to_buf(QEMUIOVector *qiov, size_t offset, void *buf, size_t by
     return iov_to_buf(qiov->iov, qiov->niov, offset, buf, bytes);
 }
 
-size_t qemu_iovec_from_buf(QEMUIOVector *qiov, size_t offset, const void *buf, size_t bytes)
+size_t qemu_iovec_from_buf(QEMUIOVector *qiov, size_t offset, const void *buf,
+                           size_t bytes)
 {
     return iov_from_buf(qiov->iov, qiov->niov, offset, buf, bytes);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The main loop: two contexts attached to the default GMainContext. aio_poll of the main one,
- * which block code calls to wait for its own, leaves the program's descriptors and timers
- * (timer_new) alone: they are in the other one, which is only ever dispatched by GLib.
+ * The main loop: two contexts attached to the default GMainContext. aio_poll of the main
+ * one, which block code calls to wait for its own, leaves the program's descriptors and
+ * timers (timer_new) alone: they are in the other one, which is only ever dispatched by
+ * GLib.
  *
- * Both are made by qemu_init_main_loop, live as long as the program, and have its thread as
- * home.
+ * Both are made by qemu_init_main_loop, live as long as the program, and have its thread
+ * as home.
  */
 #include <errno.h>
 

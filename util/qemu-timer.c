@@ -10,9 +10,10 @@
  * first_expiry, atomic, is a copy of the first timer's time: looking whether anything is
  * armed or due needs neither the lock nor (when nothing is armed) the clock.
  *
- * A timer that its callback arms again for now, or for the past, must neither run again in
- * the same round nor push in front of others that are due: what is armed during a round
- * sorts as of the round's time at the earliest, and a round runs what was armed before.
+ * A timer that its callback arms again for now, or for the past, must neither run again
+ * in the same round nor push in front of others that are due: what is armed during a
+ * round sorts as of the round's time at the earliest, and a round runs what was armed
+ * before.
  */
 #include <errno.h>
 #include <limits.h>
@@ -34,9 +35,9 @@ struct QEMUTimerList {
 
     QemuMutex lock;
     QEMUTimer *root;
-    uint64_t order;       /* of the timer that is armed next */
-    unsigned rounds;      /* depth of timerlist_run_timers */
-    int64_t round_now;    /* clock at the begin of the innermost */
+    uint64_t order;    /* of the timer that is armed next */
+    unsigned rounds;   /* depth of timerlist_run_timers */
+    int64_t round_now; /* clock at the begin of the innermost */
 };
 
 QEMUTimerListGroup main_loop_tlg;
@@ -53,7 +54,8 @@ int64_t qemu_clock_get_ns(QEMUClockType type)
 
 static bool before(const QEMUTimer *a, const QEMUTimer *b)
 {
-    return a->sort_time < b->sort_time || (a->sort_time == b->sort_time && a->order < b->order);
+    return a->sort_time < b->sort_time ||
+           (a->sort_time == b->sort_time && a->order < b->order);
 }
 
 /* Two heaps become one; neither root has siblings. NULL is an empty heap. */
@@ -291,8 +293,8 @@ bool qemu_clock_run_all_timers(void)
 
 /* ---- timers ---- */
 
-void timer_init_full(QEMUTimer *ts, QEMUTimerListGroup *tlg, QEMUClockType type, int scale,
-                     int attributes, QEMUTimerCB *cb, void *opaque)
+void timer_init_full(QEMUTimer *ts, QEMUTimerListGroup *tlg, QEMUClockType type,
+                     int scale, int attributes, QEMUTimerCB *cb, void *opaque)
 {
     *ts = (QEMUTimer){
         .expire_time = -1,
@@ -317,7 +319,8 @@ bool timer_pending(const QEMUTimer *ts)
 
 uint64_t timer_expire_time_ns(const QEMUTimer *ts)
 {
-    return timer_pending(ts) ? (uint64_t)qatomic_read_i64(&ts->expire_time) : (uint64_t)-1;
+    return timer_pending(ts) ? (uint64_t)qatomic_read_i64(&ts->expire_time)
+                             : (uint64_t)-1;
 }
 
 /* current_time * scale, or the farthest time there is. */

@@ -6,9 +6,9 @@
  *     submit  ---------------> requests, idle -------> runs func
  *     completion bottom half <------------- done ----- pushes the request
  *
- * requests, idle and the numbers of threads are under lock. done is a list that workers push
- * to and home takes whole; completions is home's. A request's state is under lock, its ret
- * is written by whoever makes it REQUEST_DONE, before the push.
+ * requests, idle and the numbers of threads are under lock. done is a list that workers
+ * push to and home takes whole; completions is home's. A request's state is under lock,
+ * its ret is written by whoever makes it REQUEST_DONE, before the push.
  *
  * Idle workers wait each on a condition of its own, the last one to become idle on top:
  * submitting wakes exactly one, the one whose caches are warm, and the others get their
@@ -278,8 +278,8 @@ static const AIOCBInfo pool_aiocb_info = {
     .cancel_async = pool_cancel,
 };
 
-BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg, BlockCompletionFunc *cb,
-                                   void *opaque)
+BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
+                                   BlockCompletionFunc *cb, void *opaque)
 {
     AioContext *ctx = qemu_get_current_aio_context();
     ThreadPool *pool;

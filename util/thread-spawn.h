@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Start a thread, for callers who can do without: no abort when there is none to be had. */
+/*
+ * Start a thread, for callers who can do without: no abort when there is none to be had.
+ */
 #ifndef UTIL_THREAD_SPAWN_H
 #define UTIL_THREAD_SPAWN_H
 

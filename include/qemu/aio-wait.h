@@ -46,7 +46,8 @@ void aio_wait_end(AioWaiter *waiter);
 
 /*
  * Let every AIO_WAIT_WHILE look at its condition again. Any thread; call it after the
- * change (a qatomic store where waiters of other threads read it). Cheap when nobody waits.
+ * change (a qatomic store where waiters of other threads read it). Cheap when nobody
+ * waits.
  */
 void aio_wait_kick(void);
 

@@ -36,7 +36,8 @@ typedef void BlockCompletionFunc(void *opaque, int ret);
 typedef struct AIOCBInfo {
     /*
      * Ask for an early end. The callback is called in any case, later, with -ECANCELED
-     * or with the result if it is too late. NULL: requests of this kind cannot be stopped.
+     * or with the result if it is too late. NULL: requests of this kind cannot be
+     * stopped.
      */
     void (*cancel_async)(BlockAIOCB *acb);
     /* Bytes of the structure that begins with a BlockAIOCB. */
@@ -73,9 +74,12 @@ G_BEGIN_DECLS
 
 /* ---- requests ---- */
 
-/* A request of aiocb_info->aiocb_size bytes, its head filled in, one reference. bs: or NULL. */
-void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockDriverState *bs, BlockCompletionFunc *cb,
-                   void *opaque);
+/*
+ * A request of aiocb_info->aiocb_size bytes, its head filled in, one reference. bs: or
+ * NULL.
+ */
+void *qemu_aio_get(const AIOCBInfo *aiocb_info, BlockDriverState *bs,
+                   BlockCompletionFunc *cb, void *opaque);
 /* p points to a BlockAIOCB. The last unref frees it. One thread at a time. */
 void qemu_aio_ref(void *p);
 void qemu_aio_unref(void *p);
@@ -87,7 +91,9 @@ void qemu_aio_unref(void *p);
  * no descriptor left. Any thread.
  */
 AioContext *aio_context_new(Error **errp);
-/* Any thread. The last unref frees: no handler may be set and no bottom half left then. */
+/*
+ * Any thread. The last unref frees: no handler may be set and no bottom half left then.
+ */
 void aio_context_ref(AioContext *ctx);
 void aio_context_unref(AioContext *ctx);
 
@@ -98,7 +104,9 @@ void aio_context_unref(AioContext *ctx);
 void aio_context_acquire(AioContext *ctx);
 void aio_context_release(AioContext *ctx);
 
-/* Make ctx the calling thread's own, until the thread ends or sets another; NULL: none. */
+/*
+ * Make ctx the calling thread's own, until the thread ends or sets another; NULL: none.
+ */
 void qemu_set_current_aio_context(AioContext *ctx);
 /*
  * The calling thread's own context, or NULL. A function, not a variable, as a coroutine
@@ -118,7 +126,8 @@ AioContext *qemu_get_aio_context(void);
  * Home thread, or while nobody else uses the context. Setting NULL takes it away.
  */
 void *aio_context_get_data(AioContext *ctx, const void *key);
-void aio_context_set_data(AioContext *ctx, const void *key, void *data, GDestroyNotify destroy);
+void aio_context_set_data(AioContext *ctx, const void *key, void *data,
+                          GDestroyNotify destroy);
 
 /* ---- polling ---- */
 
@@ -154,10 +163,10 @@ GSource *aio_get_g_source(AioContext *ctx);
 
 /*
  * The context as one descriptor, for a loop of any other kind: readable when
- * aio_poll(ctx, false) has something to do (also a timer that is due). When it is, call that
- * until it returns false. The descriptor is the context's. From the first call on, the
- * context keeps a timerfd and pays for rearming it. Home thread. -1, errno = ENOTSUP: the
- * context waits by poll(), as it does where there is no epoll.
+ * aio_poll(ctx, false) has something to do (also a timer that is due). When it is, call
+ * that until it returns false. The descriptor is the context's. From the first call on,
+ * the context keeps a timerfd and pays for rearming it. Home thread. -1, errno = ENOTSUP:
+ * the context waits by poll(), as it does where there is no epoll.
  */
 int aio_context_get_pollable_fd(AioContext *ctx);
 
@@ -169,8 +178,8 @@ int aio_context_get_pollable_fd(AioContext *ctx);
  * when waking up showed it was too short, divided by shrink (0: set to 0) when too long.
  * Home thread, or nobody uses the context.
  */
-void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow, int64_t shrink,
-                                 Error **errp);
+void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
+                                 int64_t shrink, Error **errp);
 /* How many requests an engine gathers at most into one submission; 0: its own limit. */
 void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch);
 int64_t aio_context_get_aio_max_batch(AioContext *ctx);
@@ -194,14 +203,15 @@ struct ThreadPool *aio_get_thread_pool(AioContext *ctx);
  */
 QEMUBH *aio_bh_new_full(AioContext *ctx, QEMUBHFunc *cb, void *opaque, const char *name,
                         MemReentrancyGuard *reentrancy_guard);
-#define aio_bh_new(ctx, cb, opaque) aio_bh_new_full((ctx), (cb), (opaque), stringify(cb), NULL)
-#define aio_bh_new_guarded(ctx, cb, opaque, guard) \
+#define aio_bh_new(ctx, cb, opaque)                                                      \
+    aio_bh_new_full((ctx), (cb), (opaque), stringify(cb), NULL)
+#define aio_bh_new_guarded(ctx, cb, opaque, guard)                                       \
     aio_bh_new_full((ctx), (cb), (opaque), stringify(cb), (guard))
 
 /* A bottom half that runs once and frees itself. Any thread. */
 void aio_bh_schedule_oneshot_full(AioContext *ctx, QEMUBHFunc *cb, void *opaque,
                                   const char *name);
-#define aio_bh_schedule_oneshot(ctx, cb, opaque) \
+#define aio_bh_schedule_oneshot(ctx, cb, opaque)                                         \
     aio_bh_schedule_oneshot_full((ctx), (cb), (opaque), stringify(cb))
 
 /* Run the callback in the next round. Any thread, also a signal handler. */
@@ -244,9 +254,12 @@ void aio_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read, IOHandler *
  * stops (also when the handler is removed meanwhile): the time for switching
  * notifications off and on. The handler has to be set. Home thread.
  */
-void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin, IOHandler *io_poll_end);
+void aio_set_fd_poll(AioContext *ctx, int fd, IOHandler *io_poll_begin,
+                     IOHandler *io_poll_end);
 
-/* The same two for an event notifier; callbacks get the notifier. io_read NULL: remove. */
+/*
+ * The same two for an event notifier; callbacks get the notifier. io_read NULL: remove.
+ */
 void aio_set_event_notifier(AioContext *ctx, EventNotifier *notifier,
                             EventNotifierHandler *io_read, AioPollFn *io_poll,
                             EventNotifierHandler *io_poll_ready);
@@ -285,11 +298,15 @@ QEMUTimerListGroup *aio_context_get_timer_group(AioContext *ctx);
 
 #pragma GCC visibility pop
 
-/* A timer that fires in ctx's home thread. scale: see qemu/timer.h. Free with timer_free. */
-static inline QEMUTimer *aio_timer_new_with_attrs(AioContext *ctx, QEMUClockType type, int scale,
-                                                  int attributes, QEMUTimerCB *cb, void *opaque)
+/*
+ * A timer that fires in ctx's home thread. scale: see qemu/timer.h. Free with timer_free.
+ */
+static inline QEMUTimer *aio_timer_new_with_attrs(AioContext *ctx, QEMUClockType type,
+                                                  int scale, int attributes,
+                                                  QEMUTimerCB *cb, void *opaque)
 {
-    return timer_new_full(aio_context_get_timer_group(ctx), type, scale, attributes, cb, opaque);
+    return timer_new_full(aio_context_get_timer_group(ctx), type, scale, attributes, cb,
+                          opaque);
 }
 
 static inline QEMUTimer *aio_timer_new(AioContext *ctx, QEMUClockType type, int scale,
@@ -299,15 +316,17 @@ static inline QEMUTimer *aio_timer_new(AioContext *ctx, QEMUClockType type, int 
 }
 
 /* The same in memory of the caller's. */
-static inline void aio_timer_init_with_attrs(AioContext *ctx, QEMUTimer *ts, QEMUClockType type,
-                                             int scale, int attributes, QEMUTimerCB *cb,
+static inline void aio_timer_init_with_attrs(AioContext *ctx, QEMUTimer *ts,
+                                             QEMUClockType type, int scale,
+                                             int attributes, QEMUTimerCB *cb,
                                              void *opaque)
 {
-    timer_init_full(ts, aio_context_get_timer_group(ctx), type, scale, attributes, cb, opaque);
+    timer_init_full(ts, aio_context_get_timer_group(ctx), type, scale, attributes, cb,
+                    opaque);
 }
 
-static inline void aio_timer_init(AioContext *ctx, QEMUTimer *ts, QEMUClockType type, int scale,
-                                  QEMUTimerCB *cb, void *opaque)
+static inline void aio_timer_init(AioContext *ctx, QEMUTimer *ts, QEMUClockType type,
+                                  int scale, QEMUTimerCB *cb, void *opaque)
 {
     aio_timer_init_with_attrs(ctx, ts, type, scale, 0, cb, opaque);
 }

@@ -4,9 +4,9 @@
  * an array that grows and knows its size in bytes (qemu_iovec_*).
  *
  * Offsets and sizes are bytes from the start of the data. Where the range reaches beyond
- * the end, copies move what there is and return how much that was. The sum of lengths in an
- * array must fit size_t (iov_size says SIZE_MAX when it does not; a vector refuses to grow
- * beyond that, and aborts).
+ * the end, copies move what there is and return how much that was. The sum of lengths in
+ * an array must fit size_t (iov_size says SIZE_MAX when it does not; a vector refuses to
+ * grow beyond that, and aborts).
  *
  * Nothing here locks or blocks, except iov_send_recv. Buffers stay the caller's.
  */
@@ -73,15 +73,16 @@ size_t iov_from_buf_full(const struct iovec *iov, unsigned int iov_cnt, size_t o
                          const void *buf, size_t bytes);
 size_t iov_to_buf_full(const struct iovec *iov, const unsigned int iov_cnt, size_t offset,
                        void *buf, size_t bytes);
-size_t iov_memset(const struct iovec *iov, const unsigned int iov_cnt, size_t offset, int fillc,
-                  size_t bytes);
+size_t iov_memset(const struct iovec *iov, const unsigned int iov_cnt, size_t offset,
+                  int fillc, size_t bytes);
 
 /*
  * Describe a part of one array in another of dst_iov_cnt elements: how many were used.
  * What did not fit is left out. No data moves.
  */
-unsigned iov_copy(struct iovec *dst_iov, unsigned int dst_iov_cnt, const struct iovec *iov,
-                  unsigned int iov_cnt, size_t offset, size_t bytes);
+unsigned iov_copy(struct iovec *dst_iov, unsigned int dst_iov_cnt,
+                  const struct iovec *iov, unsigned int iov_cnt, size_t offset,
+                  size_t bytes);
 
 /*
  * Drop bytes at the front (moves *iov on) or back (lowers *iov_cnt); the element that is
@@ -100,11 +101,11 @@ void iov_discard_undo(IOVDiscardUndo *undo);
  * Send or receive a part of the array. The number of bytes, which may be fewer (end of
  * stream, EAGAIN); -1 and errno when there was not one.
  */
-ssize_t iov_send_recv(int sockfd, const struct iovec *iov, unsigned iov_cnt, size_t offset,
-                      size_t bytes, bool do_send);
-#define iov_recv(sockfd, iov, iov_cnt, offset, bytes) \
+ssize_t iov_send_recv(int sockfd, const struct iovec *iov, unsigned iov_cnt,
+                      size_t offset, size_t bytes, bool do_send);
+#define iov_recv(sockfd, iov, iov_cnt, offset, bytes)                                    \
     iov_send_recv(sockfd, iov, iov_cnt, offset, bytes, false)
-#define iov_send(sockfd, iov, iov_cnt, offset, bytes) \
+#define iov_send(sockfd, iov, iov_cnt, offset, bytes)                                    \
     iov_send_recv(sockfd, iov, iov_cnt, offset, bytes, true)
 
 /* Print up to limit bytes, 16 to a line, each with prefix and offset. */
@@ -118,7 +119,8 @@ void qemu_iovec_init(QEMUIOVector *qiov, int alloc_hint);
 /* A vector over the caller's array, which has to outlive it. It cannot grow. */
 void qemu_iovec_init_external(QEMUIOVector *qiov, struct iovec *iov, int niov);
 /* A vector over a part of source, which has to lie within it; shares its array. */
-void qemu_iovec_init_slice(QEMUIOVector *qiov, QEMUIOVector *source, size_t offset, size_t len);
+void qemu_iovec_init_slice(QEMUIOVector *qiov, QEMUIOVector *source, size_t offset,
+                           size_t len);
 /*
  * head, then a part of mid_qiov, then tail: what the alignment of a request needs. 0, or
  * -EINVAL when that is too large or has more than IOV_MAX elements. Free with destroy.
@@ -127,11 +129,11 @@ int qemu_iovec_init_extended(QEMUIOVector *qiov, void *head_buf, size_t head_len
                              QEMUIOVector *mid_qiov, size_t mid_offset, size_t mid_len,
                              void *tail_buf, size_t tail_len);
 /*
- * The elements that hold bytes [offset, offset + len) of qiov (which has to have them): the
- * first one's address; head and tail bytes of them lie outside; niov is their number.
+ * The elements that hold bytes [offset, offset + len) of qiov (which has to have them):
+ * the first one's address; head and tail bytes of them lie outside; niov is their number.
  */
-struct iovec *qemu_iovec_slice(QEMUIOVector *qiov, size_t offset, size_t len, size_t *head,
-                               size_t *tail, int *niov);
+struct iovec *qemu_iovec_slice(QEMUIOVector *qiov, size_t offset, size_t len,
+                               size_t *head, size_t *tail, int *niov);
 /* How many elements that are. */
 int qemu_iovec_subvec_niov(QEMUIOVector *qiov, size_t offset, size_t len);
 
@@ -141,16 +143,18 @@ void qemu_iovec_add(QEMUIOVector *qiov, void *base, size_t len);
  * Append the buffers that make up a part of src; src must have soffset bytes. As many
  * as there are, up to sbytes; the second returns how many.
  */
-void qemu_iovec_concat(QEMUIOVector *dst, QEMUIOVector *src, size_t soffset, size_t sbytes);
-size_t qemu_iovec_concat_iov(QEMUIOVector *dst, struct iovec *src_iov, unsigned int src_cnt,
-                             size_t soffset, size_t sbytes);
+void qemu_iovec_concat(QEMUIOVector *dst, QEMUIOVector *src, size_t soffset,
+                       size_t sbytes);
+size_t qemu_iovec_concat_iov(QEMUIOVector *dst, struct iovec *src_iov,
+                             unsigned int src_cnt, size_t soffset, size_t sbytes);
 /* Frees the array (not the buffers) of a growing vector; harmless for the others. */
 void qemu_iovec_destroy(QEMUIOVector *qiov);
 /* Empty again, keeping the array. */
 void qemu_iovec_reset(QEMUIOVector *qiov);
 
 size_t qemu_iovec_to_buf(QEMUIOVector *qiov, size_t offset, void *buf, size_t bytes);
-size_t qemu_iovec_from_buf(QEMUIOVector *qiov, size_t offset, const void *buf, size_t bytes);
+size_t qemu_iovec_from_buf(QEMUIOVector *qiov, size_t offset, const void *buf,
+                           size_t bytes);
 size_t qemu_iovec_memset(QEMUIOVector *qiov, size_t offset, int fillc, size_t bytes);
 /* Whether these bytes, which have to be there, are all zero. */
 bool qemu_iovec_is_zero(QEMUIOVector *qiov, size_t qiov_offset, size_t bytes);
@@ -167,8 +171,8 @@ void qemu_iovec_discard_back(QEMUIOVector *qiov, size_t bytes);
 #pragma GCC visibility pop
 
 /* The two copies; those within the first element, the usual case, are inlined. */
-static inline size_t iov_from_buf(const struct iovec *iov, unsigned int iov_cnt, size_t offset,
-                                  const void *buf, size_t bytes)
+static inline size_t iov_from_buf(const struct iovec *iov, unsigned int iov_cnt,
+                                  size_t offset, const void *buf, size_t bytes)
 {
     if (__builtin_constant_p(bytes) && iov_cnt && offset <= iov[0].iov_len &&
         bytes <= iov[0].iov_len - offset) {

@@ -2,7 +2,8 @@
 /*
  * The main loop: a context for the program's first thread (or whichever calls
  * qemu_init_main_loop), attached to GLib's default GMainContext. A program with a
- * GMainLoop of its own needs no more than qemu_init_main_loop; others call main_loop_wait.
+ * GMainLoop of its own needs no more than qemu_init_main_loop; others call
+ * main_loop_wait.
  *
  * There is no big lock here: what QEMU allows under it belongs to the main thread.
  */
@@ -47,7 +48,7 @@ AioContext *iohandler_get_aio_context(void);
 QEMUBH *qemu_bh_new_full(QEMUBHFunc *cb, void *opaque, const char *name,
                          MemReentrancyGuard *reentrancy_guard);
 #define qemu_bh_new(cb, opaque) qemu_bh_new_full((cb), (opaque), stringify(cb), NULL)
-#define qemu_bh_new_guarded(cb, opaque, guard) \
+#define qemu_bh_new_guarded(cb, opaque, guard)                                           \
     qemu_bh_new_full((cb), (opaque), stringify(cb), (guard))
 
 #pragma GCC visibility pop

@@ -38,8 +38,8 @@ void thread_pool_free(ThreadPool *pool);
  * with -ECANCELED; one that runs completes as if nothing had happened. When not even one
  * worker thread can be started, the request completes with the system's -errno.
  */
-BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg, BlockCompletionFunc *cb,
-                                   void *opaque);
+BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
+                                   BlockCompletionFunc *cb, void *opaque);
 
 /* The same for a coroutine, which yields meanwhile: func's result or -errno as above. */
 int coroutine_fn thread_pool_submit_co(ThreadPoolFunc *func, void *arg);

@@ -61,8 +61,8 @@ struct QEMUTimer {
     QEMUTimerList *timer_list;
     QEMUTimerCB *cb;
     void *opaque;
-    int64_t sort_time;   /* expire_time, or that of the round in which it was armed */
-    uint64_t order;      /* when it was armed, among the timers of its list */
+    int64_t sort_time; /* expire_time, or that of the round in which it was armed */
+    uint64_t order;    /* when it was armed, among the timers of its list */
     /* Pairing heap: first child, next sibling; prev is the previous sibling or parent. */
     QEMUTimer *child, *next, *prev;
     int attributes;
@@ -101,15 +101,16 @@ bool timerlist_run_timers(QEMUTimerList *timer_list);
 /* Call the list's notify callback. */
 void timerlist_notify(QEMUTimerList *timer_list);
 
-void timerlistgroup_init(QEMUTimerListGroup *tlg, QEMUTimerListNotifyCB *cb, void *opaque);
+void timerlistgroup_init(QEMUTimerListGroup *tlg, QEMUTimerListNotifyCB *cb,
+                         void *opaque);
 void timerlistgroup_deinit(QEMUTimerListGroup *tlg);
 bool timerlistgroup_run_timers(QEMUTimerListGroup *tlg);
 /* As timerlist_deadline_ns, over all clocks. Reads no clock that has no timer armed. */
 int64_t timerlistgroup_deadline_ns(QEMUTimerListGroup *tlg);
 
 /* tlg NULL: the main loop's. scale is the unit of timer_mod in nanoseconds. */
-void timer_init_full(QEMUTimer *ts, QEMUTimerListGroup *tlg, QEMUClockType type, int scale,
-                     int attributes, QEMUTimerCB *cb, void *opaque);
+void timer_init_full(QEMUTimer *ts, QEMUTimerListGroup *tlg, QEMUClockType type,
+                     int scale, int attributes, QEMUTimerCB *cb, void *opaque);
 /* The timer must not be armed. */
 void timer_deinit(QEMUTimer *ts);
 
@@ -163,8 +164,8 @@ static inline int64_t qemu_soonest_timeout(int64_t timeout1, int64_t timeout2)
     return (uint64_t)timeout1 < (uint64_t)timeout2 ? timeout1 : timeout2;
 }
 
-static inline void timer_init(QEMUTimer *ts, QEMUClockType type, int scale, QEMUTimerCB *cb,
-                              void *opaque)
+static inline void timer_init(QEMUTimer *ts, QEMUClockType type, int scale,
+                              QEMUTimerCB *cb, void *opaque)
 {
     timer_init_full(ts, NULL, type, scale, 0, cb, opaque);
 }
@@ -188,8 +189,9 @@ static inline void timer_init_ms(QEMUTimer *ts, QEMUClockType type, QEMUTimerCB 
 }
 
 /* Free with timer_free. */
-static inline QEMUTimer *timer_new_full(QEMUTimerListGroup *tlg, QEMUClockType type, int scale,
-                                        int attributes, QEMUTimerCB *cb, void *opaque)
+static inline QEMUTimer *timer_new_full(QEMUTimerListGroup *tlg, QEMUClockType type,
+                                        int scale, int attributes, QEMUTimerCB *cb,
+                                        void *opaque)
 {
     QEMUTimer *ts = g_new0(QEMUTimer, 1);
 
@@ -197,7 +199,8 @@ static inline QEMUTimer *timer_new_full(QEMUTimerListGroup *tlg, QEMUClockType t
     return ts;
 }
 
-static inline QEMUTimer *timer_new(QEMUClockType type, int scale, QEMUTimerCB *cb, void *opaque)
+static inline QEMUTimer *timer_new(QEMUClockType type, int scale, QEMUTimerCB *cb,
+                                   void *opaque)
 {
     return timer_new_full(NULL, type, scale, 0, cb, opaque);
 }

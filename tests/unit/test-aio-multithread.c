@@ -57,8 +57,8 @@ static Slot slots[THREADS];
 static int running;
 
 /*
- * Puts itself into its thread's slot and yields; wakes, before that, whoever it finds in a
- * random slot. A coroutine in a slot always has somebody who will look there later.
+ * Puts itself into its thread's slot and yields; wakes, before that, whoever it finds in
+ * a random slot. A coroutine in a slot always has somebody who will look there later.
  */
 static void coroutine_fn pass_round(void *opaque)
 {

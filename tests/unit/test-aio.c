@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop of one thread: bottom halves, descriptors, timers, polling. Every test runs
- * through aio_poll with epoll and with poll(), and once more through a GMainContext.
+ * The event loop of one thread: bottom halves, descriptors, timers, polling. Every test
+ * runs through aio_poll with epoll and with poll(), and once more through a GMainContext.
  */
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -11,11 +11,18 @@
 #include "qemu/osdep.h"
 #include "qemu/aio.h"
 #include "qemu/coroutine.h"
+#include "qemu/thread.h"
+
+/* For what cannot be seen from outside: that a system call was not made. */
+#include "../../util/aio-internal.h"
 
 static AioContext *ctx;
 static GMainContext *gmain; /* NULL: aio_poll */
 
-/* One round of whichever loop is being tested; whether a callback ran is not known to GLib. */
+/*
+ * One round of whichever loop is being tested; whether a callback ran is not known to
+ * GLib.
+ */
 static bool poll_loop(bool blocking)
 {
     return gmain ? g_main_context_iteration(gmain, blocking) : aio_poll(ctx, blocking);
@@ -197,7 +204,9 @@ static void bh_nested(void *opaque)
 static void test_bh_nested_poll_finishes_outer_round(void)
 {
     g_autoptr(GString) order = g_string_new(NULL);
-    BHData d[3] = { { .n = 0 }, { .order = order, .name = '1' }, { .order = order, .name = '2' } };
+    BHData d[3] = { { .n = 0 },
+                    { .order = order, .name = '1' },
+                    { .order = order, .name = '2' } };
 
     aio_bh_schedule_oneshot(ctx, bh_nested, d);
     aio_bh_schedule_oneshot(ctx, bh_count, d + 1);
@@ -431,6 +440,37 @@ static void file_read(void *opaque)
     }
 }
 
+static void hup_write(void *opaque)
+{
+    RW *rw = opaque;
+
+    rw->writes++;
+    aio_set_fd_handler(ctx, rw->fd, NULL, NULL, NULL, NULL, NULL);
+}
+
+/*
+ * Full, then left alone by its reader: whatever poll() calls that, the writer learns it.
+ */
+static void test_fd_writer_learns_of_hangup(void)
+{
+    RW rw = { .reads = 0 };
+    char full[4096] = "";
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), ==, 0);
+    while (write(fds[1], full, sizeof(full)) > 0) {
+    }
+    rw.fd = fds[1];
+    aio_set_fd_handler(ctx, fds[1], NULL, hup_write, NULL, NULL, &rw);
+    settle();
+    g_assert_cmpint(rw.writes, ==, 0);
+    close(fds[0]);
+    g_assert_true(poll_loop(true));
+    g_assert_cmpint(rw.writes, ==, 1);
+    settle();
+    close(fds[1]);
+}
+
 /* epoll refuses regular files, poll() finds them always ready. */
 static void test_fd_regular_file_is_always_ready(void)
 {
@@ -634,6 +674,60 @@ static void test_timer_wait_is_exact_and_counts_as_progress(void)
     g_assert_true(aio_poll(ctx, true));
     g_assert_cmpint(data.n, ==, 1);
     g_assert_cmpint(get_clock() - start, >=, 300 * SCALE_US);
+}
+
+static void *schedule_in_thread(void *opaque)
+{
+    qemu_bh_schedule(opaque);
+    return NULL;
+}
+
+/* While home is awake nobody has to wake it: the eventfd stays as it is. */
+static void test_awake_loop_needs_no_system_call(void)
+{
+    BHData data = { .bh = aio_bh_new(ctx, bh_count, &data) };
+    TimerData timer = { .clock = QEMU_CLOCK_REALTIME };
+    QemuThread thread;
+
+    settle();
+    /* What an earlier wake-up left: with epoll nobody reads the eventfd. */
+    event_notifier_test_and_clear(&ctx->notifier);
+    qemu_bh_schedule(data.bh);
+    aio_bh_schedule_oneshot(ctx, bh_count, &data);
+    aio_timer_init(ctx, &timer.timer, timer.clock, SCALE_NS, timer_cb, &timer);
+    timer_mod(&timer.timer, 0);
+    qemu_thread_create(&thread, "schedule", schedule_in_thread, data.bh,
+                       QEMU_THREAD_JOINABLE);
+    qemu_thread_join(&thread);
+    aio_notify(ctx);
+    g_assert_false(event_notifier_test_and_clear(&ctx->notifier));
+    settle();
+    g_assert_cmpint(data.n, ==, 2);
+    g_assert_cmpint(timer.n, ==, 1);
+    qemu_bh_delete(data.bh);
+}
+
+static void *wake_sleeper(void *opaque)
+{
+    /* Until home is asleep, or as good as that. */
+    while (!(qatomic_read(&ctx->notify_me) & ~AIO_IN_GSOURCE)) {
+        g_thread_yield();
+    }
+    for (int i = 0; i < 10; i++) {
+        aio_notify(ctx);
+    }
+    return NULL;
+}
+
+static void test_sleeping_loop_is_woken(void)
+{
+    QemuThread thread;
+
+    settle();
+    qemu_thread_create(&thread, "wake", wake_sleeper, NULL, QEMU_THREAD_JOINABLE);
+    aio_poll(ctx, true);
+    qemu_thread_join(&thread);
+    g_assert_cmpuint(ctx->notify_me, ==, 0);
 }
 
 static void test_notify_makes_next_blocking_poll_return(void)
@@ -923,6 +1017,7 @@ static const Case cases[] = {
     { "fd/nested", test_fd_nested_poll_calls_each_ready_handler_once },
     { "fd/read-write-replace", test_fd_read_and_write_and_replace },
     { "fd/hangup", test_fd_hangup_is_read },
+    { "fd/hangup-write", test_fd_writer_learns_of_hangup },
     { "fd/regular-file", test_fd_regular_file_is_always_ready },
     { "fd/many", test_fd_many_are_all_served },
     { "poll/before-sleep", test_poll_is_asked_before_sleeping, true },
@@ -930,6 +1025,8 @@ static const Case cases[] = {
     { "poll/beside-bh", test_poll_handlers_are_served_beside_busy_bottom_halves, true },
     { "timer/fires", test_timer_fires_after_its_time },
     { "timer/exact", test_timer_wait_is_exact_and_counts_as_progress, true },
+    { "wake/awake", test_awake_loop_needs_no_system_call, true },
+    { "wake/asleep", test_sleeping_loop_is_woken, true },
     { "notify", test_notify_makes_next_blocking_poll_return },
     { "co/chain", test_co_chained_enter_needs_no_stack },
     { "co/order", test_co_schedule_keeps_order },

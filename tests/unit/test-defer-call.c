@@ -143,11 +143,13 @@ int main(int argc, char **argv)
                          with_record);
     g_test_add_data_func("/defer-call/section", test_in_a_section_waits_for_its_end,
                          with_record);
-    g_test_add_data_func("/defer-call/nested", test_nested_sections_wait_for_the_outermost,
-                         with_record);
+    g_test_add_data_func("/defer-call/nested",
+                         test_nested_sections_wait_for_the_outermost, with_record);
     g_test_add_data_func("/defer-call/inner", test_call_may_open_sections, with_record);
-    g_test_add_data_func("/defer-call/many", test_many_calls_keep_their_order, with_record);
-    g_test_add_data_func("/defer-call/thread", test_section_belongs_to_its_thread, with_record);
+    g_test_add_data_func("/defer-call/many", test_many_calls_keep_their_order,
+                         with_record);
+    g_test_add_data_func("/defer-call/thread", test_section_belongs_to_its_thread,
+                         with_record);
     g_test_add_func("/defer-call/die/end", test_die_end_without_begin);
     return g_test_run();
 }

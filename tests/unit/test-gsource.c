@@ -111,7 +111,10 @@ static gboolean schedule_bh(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
-/* A bottom half that is scheduled while GLib runs other sources must not be slept through. */
+/*
+ * A bottom half that is scheduled while GLib runs other sources must not be slept
+ * through.
+ */
 static void test_bh_scheduled_by_another_source(void)
 {
     int n = 0;
@@ -175,7 +178,8 @@ static void *adopt_thread(void *opaque)
 static void test_source_sets_its_context_while_it_dispatches(void)
 {
     g_autoptr(GMainContext) gctx = g_main_context_new();
-    Adopt adopt = { aio_context_new(&error_abort), g_main_loop_new(gctx, FALSE), NULL, false };
+    Adopt adopt = { aio_context_new(&error_abort), g_main_loop_new(gctx, FALSE), NULL,
+                    false };
     GSource *source = aio_get_g_source(adopt.ctx);
     QemuThread thread;
 
@@ -195,8 +199,8 @@ static void test_source_sets_its_context_while_it_dispatches(void)
 /* ---- the same results ---- */
 
 /*
- * A little of everything, driven by either loop: bottom halves that reschedule, a timer that
- * rearms, thread-pool requests in coroutines, notifiers that raise each other.
+ * A little of everything, driven by either loop: bottom halves that reschedule, a timer
+ * that rearms, thread-pool requests in coroutines, notifiers that raise each other.
  */
 typedef struct Mix {
     AioContext *ctx;
@@ -384,7 +388,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/main-loop/init", test_init_makes_the_context_current);
-    g_test_add_func("/main-loop/bh-timer", test_main_loop_wait_runs_bottom_halves_and_timers);
+    g_test_add_func("/main-loop/bh-timer",
+                    test_main_loop_wait_runs_bottom_halves_and_timers);
     g_test_add_func("/main-loop/notify", test_notify_event_ends_the_wait);
     g_test_add_func("/main-loop/fd", test_own_descriptors_run_in_the_main_loop_only);
     g_test_add_func("/gsource/bh-from-source", test_bh_scheduled_by_another_source);

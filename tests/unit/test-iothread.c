@@ -83,7 +83,8 @@ static void test_wait_while_is_woken_by_kick(void)
 
     for (int us = 0; us < 300; us += 3) {
         flag = false;
-        aio_bh_schedule_oneshot(iothread_get_aio_context(iothread), set_flag_and_kick, &us);
+        aio_bh_schedule_oneshot(iothread_get_aio_context(iothread), set_flag_and_kick,
+                                &us);
         AIO_WAIT_WHILE(iothread_get_aio_context(iothread), !qatomic_read(&flag));
     }
     g_assert_false(AIO_WAIT_WHILE(NULL, !qatomic_read(&flag)));
@@ -134,7 +135,8 @@ static void test_several_waiters(void)
     qemu_sem_init(&done, 0);
     for (int i = 0; i < 2; i++) {
         w[i] = (Waiter){ iothread_new(), iothread_get_aio_context(worker), NULL, &done };
-        aio_bh_schedule_oneshot(iothread_get_aio_context(w[i].iothread), wait_many_times, &w[i]);
+        aio_bh_schedule_oneshot(iothread_get_aio_context(w[i].iothread), wait_many_times,
+                                &w[i]);
     }
     for (int i = 0; i < 2; i++) {
         qemu_sem_wait(&done);
@@ -235,7 +237,8 @@ int main(int argc, char **argv)
     g_test_add_func("/iothread/no-thread", test_no_thread_to_be_had_is_an_error);
     g_test_add_func("/aio-wait/bh-oneshot", test_bh_oneshot_waits_and_runs_at_home);
     g_test_add_func("/aio-wait/kick", test_wait_while_is_woken_by_kick);
-    g_test_add_func("/aio-wait/own-context", test_wait_while_in_own_context_needs_no_kick);
+    g_test_add_func("/aio-wait/own-context",
+                    test_wait_while_in_own_context_needs_no_kick);
     g_test_add_func("/aio-wait/several", test_several_waiters);
     g_test_add_func("/aio-wait/die/no-context", test_die_wait_without_context);
     ret = g_test_run();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scattered buffers, most of it against the same operation on a flat copy, at random shapes
- * (g_test's seed replays them), and with offsets and sizes that make no sense.
+ * Scattered buffers, most of it against the same operation on a flat copy, at random
+ * shapes (g_test's seed replays them), and with offsets and sizes that make no sense.
  */
 #include <limits.h>
 #include <sys/socket.h>
@@ -228,13 +228,16 @@ static void test_extended(void)
     g_assert_cmpuint(q.size, ==, 3);
     qemu_iovec_destroy(&q);
 
-    g_assert_cmpint(qemu_iovec_init_extended(&q, a, SIZE_MAX, &mid, 0, 6, NULL, 0), ==, -EINVAL);
+    g_assert_cmpint(qemu_iovec_init_extended(&q, a, SIZE_MAX, &mid, 0, 6, NULL, 0), ==,
+                    -EINVAL);
     for (int i = 0; i < IOV_MAX; i++) {
         many[i] = (struct iovec){ b, 1 };
     }
     qemu_iovec_init_external(&mid, many, IOV_MAX);
-    g_assert_cmpint(qemu_iovec_init_extended(&q, a, 1, &mid, 0, IOV_MAX, NULL, 0), ==, -EINVAL);
-    g_assert_cmpint(qemu_iovec_init_extended(&q, NULL, 0, &mid, 0, IOV_MAX, NULL, 0), ==, 0);
+    g_assert_cmpint(qemu_iovec_init_extended(&q, a, 1, &mid, 0, IOV_MAX, NULL, 0), ==,
+                    -EINVAL);
+    g_assert_cmpint(qemu_iovec_init_extended(&q, NULL, 0, &mid, 0, IOV_MAX, NULL, 0), ==,
+                    0);
     qemu_iovec_destroy(&q);
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The thread pool: results, order, cancelling, limits, and what happens without threads. */
+/*
+ * The thread pool: results, order, cancelling, limits, and what happens without threads.
+ */
 #include <sys/resource.h>
 
 #include "qemu/osdep.h"

@@ -212,7 +212,8 @@ static void test_any_thread_may_arm(void)
 
     for (int i = 0; i < N; i++) {
         init(&t[i], SCALE_NS);
-        qemu_thread_create(&threads[i], "arm", arm_from_thread, &t[i], QEMU_THREAD_JOINABLE);
+        qemu_thread_create(&threads[i], "arm", arm_from_thread, &t[i],
+                           QEMU_THREAD_JOINABLE);
     }
     for (int i = 0; i < 2000; i++) {
         timerlistgroup_run_timers(&tlg);
@@ -261,11 +262,13 @@ int main(int argc, char **argv)
     g_test_add_func("/timer/states", test_states);
     g_test_add_func("/timer/notify", test_notifies_when_first_deadline_comes_nearer);
     g_test_add_func("/timer/order", test_order_is_that_of_a_sort);
-    g_test_add_func("/timer/again", test_armed_in_its_callback_for_the_past_waits_a_round);
+    g_test_add_func("/timer/again",
+                    test_armed_in_its_callback_for_the_past_waits_a_round);
     g_test_add_func("/timer/free-in-callback", test_callback_may_free_its_timer);
     g_test_add_func("/timer/threads", test_any_thread_may_arm);
     g_test_add_func("/timer/timeouts", test_timeouts);
-    g_test_add_func("/timer/die/no-main-loop", test_die_main_loop_timer_without_main_loop);
+    g_test_add_func("/timer/die/no-main-loop",
+                    test_die_main_loop_timer_without_main_loop);
     ret = g_test_run();
     timerlistgroup_deinit(&tlg);
     return ret;
