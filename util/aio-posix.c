@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "qemu/defer-call.h"
+
 #include "aio-internal.h"
 
 /* Where adaptive busy polling starts. */
@@ -500,6 +502,7 @@ bool aio_poll(AioContext *ctx, bool blocking)
                         "(qemu_set_current_aio_context)\n");
         abort();
     }
+    defer_call_flush();
     ctx->depth++;
     if (ctx->notify_me & AIO_OUTSIDE) {
         aio_sleep_end(ctx, AIO_OUTSIDE);

@@ -84,26 +84,44 @@ void defer_call(void (*fn)(void *), void *opaque)
     state->calls[state->n_calls++] = (DeferredCall){ fn, opaque };
 }
 
-void defer_call_end(void)
+/* The array is this function's during the calls, which may open sections again. */
+static void make_calls(DeferState *state)
 {
-    DeferState *state = get_ptr_defer_state();
     DeferredCall *calls = state->calls;
     unsigned n_calls = state->n_calls, n_alloc = state->n_alloc;
 
-    if (state->nesting == 0) {
-        fprintf(stderr, "defer_call_end: no section is open\n");
-        abort();
-    }
-    if (--state->nesting > 0 || n_calls == 0) {
-        return;
-    }
-    /* The array is this function's during the calls, which may open sections again. */
     state->calls = NULL;
     state->n_calls = state->n_alloc = 0;
     for (unsigned i = 0; i < n_calls; i++) {
         calls[i].fn(calls[i].opaque);
     }
-    g_free(state->calls);
-    state->calls = calls;
-    state->n_alloc = n_alloc;
+    if (state->calls) {
+        /* Sections that are still open (defer_call_flush) may have calls again. */
+        g_free(calls);
+    } else {
+        state->calls = calls;
+        state->n_alloc = n_alloc;
+    }
+}
+
+void defer_call_end(void)
+{
+    DeferState *state = get_ptr_defer_state();
+
+    if (state->nesting == 0) {
+        fprintf(stderr, "defer_call_end: no section is open\n");
+        abort();
+    }
+    if (--state->nesting == 0 && state->n_calls) {
+        make_calls(state);
+    }
+}
+
+void defer_call_flush(void)
+{
+    DeferState *state = get_ptr_defer_state();
+
+    if (unlikely(state->n_calls)) {
+        make_calls(state);
+    }
 }

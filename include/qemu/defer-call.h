@@ -31,6 +31,12 @@ void defer_call_end(void);
  */
 void defer_call(void (*fn)(void *), void *opaque);
 
+/*
+ * Makes the calls that wait for the end of a section now; the section stays open. aio_poll
+ * begins with it: who waits inside a section would wait for what was never submitted.
+ */
+void defer_call_flush(void);
+
 #pragma GCC visibility pop
 G_END_DECLS
 

@@ -2,6 +2,7 @@
 /* Requests by callback, drain, closing with requests in flight, requests of several threads. */
 #include "ram-driver.h"
 #include "qemu/aio-wait.h"
+#include "qemu/defer-call.h"
 #include "qemu/iothread.h"
 #include "qemu/main-loop.h"
 
@@ -130,6 +131,34 @@ static void test_callback_polls(void)
         request_read(&r[i], blk, 0);
     }
     wait_for(&r[0]);
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
+/* What callbacks send goes out at the end of their section, or when one of them polls. */
+static unsigned deferred_calls;
+
+static void count_deferred(void *opaque)
+{
+    deferred_calls++;
+}
+
+static void defer_and_wait(Request *r)
+{
+    defer_call(count_deferred, NULL);
+    g_assert_cmpuint(deferred_calls, ==, 0);
+    aio_poll(home, false);
+    g_assert_cmpuint(deferred_calls, ==, 1);
+}
+
+static void test_callback_in_section(void)
+{
+    RamDisk *d = ram_disk_new(LENGTH);
+    BlockBackend *blk = ram_open_blk(d, NULL);
+    Request r = { .in_callback = defer_and_wait };
+
+    request_read(&r, blk, 0);
+    wait_for(&r);
     blk_unref(blk);
     ram_disk_free(d);
 }
@@ -563,6 +592,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/aio/never-early", test_never_early);
     g_test_add_func("/block/aio/callback-sends", test_callback_sends);
     g_test_add_func("/block/aio/callback-polls", test_callback_polls);
+    g_test_add_func("/block/aio/callback-in-section", test_callback_in_section);
     g_test_add_func("/block/aio/cancel", test_cancel);
     g_test_add_func("/block/drain/waits", test_drain_waits);
     g_test_add_func("/block/drain/requests-wait", test_drained_requests_wait);

@@ -1,3 +1,260 @@
 /* SPDX-License-Identifier: MIT */
-#include <glib.h>
-int main(int c,char**v){g_test_init(&c,&v,NULL);return g_test_run();}
+/* BlockOptions: key=value texts, JSON, typed values. */
+#include "qemu/osdep.h"
+#include "block/block-options.h"
+
+static BlockOptions *parse(const char *text, const char *implied)
+{
+    BlockOptions *o = blk_options_new();
+
+    g_assert_true(blk_options_parse(o, text, implied, &error_abort));
+    return o;
+}
+
+static void assert_keys(const BlockOptions *o, const char *keys)
+{
+    g_autoptr(GString) all = g_string_new(NULL);
+
+    for (size_t i = 0; blk_options_key(o, i); i++) {
+        g_string_append_printf(all, "%s%s=%s", i ? " " : "", blk_options_key(o, i),
+                               blk_options_get(o, blk_options_key(o, i)));
+    }
+    g_assert_cmpstr(all->str, ==, keys);
+}
+
+static void test_map(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+    g_autoptr(BlockOptions) copy = NULL;
+    g_autofree char *taken = NULL;
+
+    blk_options_set(o, "b", "1");
+    blk_options_setf(o, "a", "%d", 2);
+    blk_options_set_default(o, "a", "3");
+    blk_options_set_default(o, "c", "4");
+    blk_options_set(o, "b", "5");
+    assert_keys(o, "b=5 a=2 c=4");
+    blk_options_set(o, "a", blk_options_get(o, "a"));
+    copy = blk_options_copy(o);
+    blk_options_del(o, "nothing");
+    taken = blk_options_take(o, "b");
+    g_assert_cmpstr(taken, ==, "5");
+    g_assert_null(blk_options_take(o, "b"));
+    assert_keys(o, "a=2 c=4");
+    assert_keys(copy, "b=5 a=2 c=4");
+    blk_options_set(copy, "a", "new");
+    blk_options_merge(o, copy, false);
+    assert_keys(o, "a=2 c=4 b=5");
+    blk_options_merge(o, copy, true);
+    assert_keys(o, "a=new c=4 b=5");
+    g_assert_cmpuint(blk_options_count(NULL), ==, 0);
+    blk_options_free(NULL);
+}
+
+static void test_extract(void)
+{
+    g_autoptr(BlockOptions) o = parse("file.driver=x,filex=1,file.a.b=2,file=3", NULL);
+    g_autoptr(BlockOptions) sub = blk_options_extract(o, "file");
+    g_autoptr(BlockOptions) none = blk_options_extract(o, "backing");
+
+    assert_keys(sub, "driver=x a.b=2");
+    assert_keys(o, "filex=1 file=3");
+    assert_keys(none, "");
+}
+
+static void test_text(void)
+{
+    static const struct {
+        const char *text, *implied, *keys;
+    } cases[] = {
+        { "", NULL, "" },
+        { "a=1,b=2", NULL, "a=1 b=2" },
+        { "a=1,a=2", NULL, "a=2" },
+        { "a=1,,2,b=", NULL, "a=1,2 b=" },
+        { "a==,b=c=d", NULL, "a== b=c=d" },
+        { "raw,x=1", "driver", "driver=raw x=1" },
+        { "ra,,w", "driver", "driver=ra,w" },
+        { "driver=raw", "driver", "driver=raw" },
+        { "a=1,foo,nobar", NULL, "a=1 foo=on bar=off" },
+        { "no", NULL, "no=on" },
+        { "=3", NULL, "=3" },
+        { "a=1,", NULL, "a=1" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(BlockOptions) o = parse(cases[i].text, cases[i].implied);
+
+        assert_keys(o, cases[i].keys);
+    }
+}
+
+static void test_text_too_many(void)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autoptr(BlockOptions) o = blk_options_new();
+    g_autoptr(GError) err = NULL;
+
+    for (int i = 0; i < 5000; i++) {
+        g_string_append_printf(text, "k%d=%d,", i, i);
+    }
+    g_assert_false(blk_options_parse(o, text->str, NULL, &err));
+    g_assert_nonnull(err);
+    g_assert_cmpuint(blk_options_count(o), ==, 0);
+}
+
+static void test_bool(void)
+{
+    g_autoptr(BlockOptions) o = parse("a=on,b=off,c=true,d=no,e=maybe", NULL);
+    g_autoptr(GError) err = NULL;
+    bool v = false;
+
+    g_assert_cmpint(blk_options_take_bool(o, "a", &v, &error_abort), ==, 1);
+    g_assert_true(v);
+    g_assert_cmpint(blk_options_take_bool(o, "b", &v, &error_abort), ==, 1);
+    g_assert_false(v);
+    g_assert_cmpint(blk_options_take_bool(o, "c", &v, &error_abort), ==, 1);
+    g_assert_true(v);
+    g_assert_cmpint(blk_options_take_bool(o, "gone", &v, &error_abort), ==, 0);
+    g_assert_true(v);
+    g_assert_cmpint(blk_options_take_bool(o, "e", &v, &err), ==, -EINVAL);
+    g_assert_cmpstr(err->message, ==, "Parameter 'e' expects 'on' or 'off'");
+    assert_keys(o, "d=no");
+}
+
+static void test_size(void)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+        uint64_t value;
+    } cases[] = {
+        { "0", true, 0 }, { "1", true, 1 }, { "1k", true, 1024 }, { "1K", true, 1024 },
+        { "3M", true, 3 << 20 }, { "1.5G", true, 3ULL << 29 }, { "2T", true, 2ULL << 40 },
+        { "1P", true, 1ULL << 50 }, { "15E", true, 15ULL << 60 }, { "512b", true, 512 },
+        { "0x100", true, 256 }, { "18446744073709551615", true, UINT64_MAX },
+        { "", false, 0 }, { "-1", false, 0 }, { " 1", false, 0 }, { "1kk", false, 0 },
+        { "16E", false, 0 }, { "18446744073709551616", false, 0 }, { "x", false, 0 },
+        { "1.5", false, 0 }, { "k", false, 0 }, { "1 k", false, 0 }, { "+1", false, 0 },
+        { "99999999999E", false, 0 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(BlockOptions) o = blk_options_new();
+        g_autoptr(GError) err = NULL;
+        uint64_t value = 77;
+        int ret;
+
+        blk_options_set(o, "size", cases[i].text);
+        ret = blk_options_take_size(o, "size", &value, &err);
+        g_test_message("'%s'", cases[i].text);
+        g_assert_cmpint(ret, ==, cases[i].ok ? 1 : -EINVAL);
+        g_assert_cmpuint(value, ==, cases[i].ok ? cases[i].value : 77);
+        g_assert_true(cases[i].ok == !err);
+    }
+}
+
+static void test_number(void)
+{
+    g_autoptr(BlockOptions) o = parse("a=12,b=12k,c=-1", NULL);
+    g_autoptr(GError) err = NULL;
+    uint64_t v = 0;
+
+    g_assert_cmpint(blk_options_take_number(o, "a", &v, &error_abort), ==, 1);
+    g_assert_cmpuint(v, ==, 12);
+    g_assert_cmpint(blk_options_take_number(o, "b", &v, &err), ==, -EINVAL);
+    g_assert_cmpstr(err->message, ==, "Parameter 'b' expects a number");
+    g_clear_error(&err);
+    g_assert_cmpint(blk_options_take_number(o, "c", &v, &err), ==, -EINVAL);
+}
+
+/* --- JSON --- */
+
+static void test_json(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+    g_autofree char *json = NULL;
+    static const char text[] = "{\"driver\": \"raw\", \"size\": 1024, \"ro\": true, "
+                               "\"file\": {\"driver\": \"file\", \"x\": [\"a\", 2]}}";
+
+    g_assert_true(blk_options_parse_json(o, text, &error_abort));
+    assert_keys(o, "driver=raw size=1024 ro=true file.driver=file file.x.0=a file.x.1=2");
+    json = blk_options_to_json(o);
+    g_assert_cmpstr(json, ==, text);
+}
+
+static void test_json_conflicts(void)
+{
+    g_autoptr(BlockOptions) o = parse("a=1,a.b=2,c.=3,=4", NULL);
+    g_autofree char *json = NULL;
+
+    blk_options_set(o, "bad", "\xff\xfe");
+    json = blk_options_to_json(o);
+    g_assert_nonnull(json);
+    g_assert_nonnull(strstr(json, "\"a\": \"1\""));
+    g_assert_nonnull(strstr(json, "\"a.b\": \"2\""));
+    g_assert_true(g_utf8_validate(json, -1, NULL));
+}
+
+static void test_json_bad(void)
+{
+    static const char *const cases[] = {
+        "", "{", "[1]", "1", "{\"a\": }", "{\"a\": 1} x", "{\"a\": 1, \"a\": 2}",
+        "{\"a\": \"\\u0000\"}", "{\"a\": 1e999}",
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(BlockOptions) o = parse("keep=1", NULL);
+        g_autoptr(GError) err = NULL;
+
+        g_assert_false(blk_options_parse_json(o, cases[i], &err));
+        g_assert_nonnull(err);
+        assert_keys(o, "keep=1");
+    }
+}
+
+static char *repeat(const char *text, int n)
+{
+    GString *s = g_string_new(NULL);
+
+    while (n--) {
+        g_string_append(s, text);
+    }
+    return g_string_free(s, false);
+}
+
+static void test_json_bounds(void)
+{
+    g_autofree char *open = repeat("{\"a\":", 100), *close = repeat("}", 100);
+    g_autofree char *deep = g_strconcat(open, "1", close, NULL);
+    g_autofree char *far = repeat("[", 1000000);
+    g_autofree char *items = repeat("1,", 100000);
+    g_autofree char *many = g_strconcat("{\"a\": [", items, "1]}", NULL);
+    g_autofree char *spaces = repeat(" ", 2000000);
+    g_autofree char *large = g_strconcat("{", spaces, "}", NULL);
+    const char *cases[] = { deep, far, many, large };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(BlockOptions) o = blk_options_new();
+        g_autoptr(GError) err = NULL;
+
+        g_assert_false(blk_options_parse_json(o, cases[i], &err));
+        g_assert_nonnull(err);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/options/map", test_map);
+    g_test_add_func("/options/extract", test_extract);
+    g_test_add_func("/options/text", test_text);
+    g_test_add_func("/options/text/too-many", test_text_too_many);
+    g_test_add_func("/options/bool", test_bool);
+    g_test_add_func("/options/size", test_size);
+    g_test_add_func("/options/number", test_number);
+    g_test_add_func("/options/json", test_json);
+    g_test_add_func("/options/json/conflicts", test_json_conflicts);
+    g_test_add_func("/options/json/bad", test_json_bad);
+    g_test_add_func("/options/json/bounds", test_json_bounds);
+    return g_test_run();
+}

@@ -55,6 +55,20 @@ static void test_nested_sections_wait_for_the_outermost(void)
     g_assert_cmpstr(record->str, ==, "abc");
 }
 
+static void test_flush_calls_inside_a_section(void)
+{
+    defer_call_begin();
+    defer_call(say, a);
+    defer_call_flush();
+    g_assert_cmpstr(record->str, ==, "a");
+    defer_call(say, a);
+    g_assert_cmpstr(record->str, ==, "a");
+    defer_call_end();
+    g_assert_cmpstr(record->str, ==, "aa");
+    defer_call_flush();
+    g_assert_cmpstr(record->str, ==, "aa");
+}
+
 static void with_section(void *opaque)
 {
     say(a);
@@ -145,6 +159,8 @@ int main(int argc, char **argv)
                          with_record);
     g_test_add_data_func("/defer-call/nested",
                          test_nested_sections_wait_for_the_outermost, with_record);
+    g_test_add_data_func("/defer-call/flush", test_flush_calls_inside_a_section,
+                         with_record);
     g_test_add_data_func("/defer-call/inner", test_call_may_open_sections, with_record);
     g_test_add_data_func("/defer-call/many", test_many_calls_keep_their_order,
                          with_record);
