@@ -288,7 +288,7 @@ static inline BlockAIOCB *send(BlockBackend *blk, CoroutineEntry *entry, int64_t
     acb->flags = flags;
     acb->home = bc && bc->ctx == qatomic_read(&blk->ctx);
     blk_begin_request(blk, acb->home);
-    acb->wait = qatomic_read(&blk->quiesce);
+    acb->wait = blk_is_quiesced(blk);
     co = qemu_coroutine_create(entry, acb);
     if (likely(bc)) {
         qemu_coroutine_enter(co);

@@ -188,7 +188,7 @@ int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp
 /* Waits until nobody drains. Nothing is in flight meanwhile, so the request is not counted. */
 void coroutine_fn blk_wait_while_drained(BlockBackend *blk, bool *home)
 {
-    while (qatomic_read(&blk->quiesce)) {
+    while (blk_is_quiesced(blk)) {
         Waiter waiter;
 
         blk_end_request(blk, *home);
@@ -209,7 +209,7 @@ static inline void coroutine_fn begin_here(BlockBackend *blk)
     bool home = blk_at_home(blk);
 
     blk_begin_request(blk, home);
-    if (unlikely(qatomic_read(&blk->quiesce))) {
+    if (unlikely(blk_is_quiesced(blk))) {
         blk_wait_while_drained(blk, &home);
     }
 }

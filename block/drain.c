@@ -31,7 +31,7 @@ void blk_unquiesce(BlockBackend *blk)
 
     qemu_mutex_lock(&blk->queue_lock);
     g_assert(blk->quiesce > 0);
-    qatomic_set(&blk->quiesce, blk->quiesce - 1);
+    qatomic_store_release(&blk->quiesce, blk->quiesce - 1); /* pairs with blk_is_quiesced() */
     if (blk->quiesce == 0) {
         woken = wait_list_take(&blk->waiting);
     }

@@ -252,6 +252,12 @@ static inline bool blk_at_home(const BlockBackend *blk)
     return qemu_get_current_aio_context() == qatomic_read(&blk->ctx);
 }
 
+/* After blk_begin_request(): does it have to wait? If not, it sees what drained sections changed. */
+static inline bool blk_is_quiesced(const BlockBackend *blk)
+{
+    return qatomic_load_acquire(&blk->quiesce); /* pairs with blk_unquiesce() */
+}
+
 static inline void blk_begin_request(BlockBackend *blk, bool home)
 {
     if (likely(home)) {
