@@ -16,9 +16,9 @@
  * that cannot go into the list (its stack has a size of its own) waits as thread.dying in
  * the same way until the next one comes.
  *
- * The shared list is bounded (pool.max). Beyond that, batches are freed at once, and their
- * memory goes back to the kernel. What is below is freed by a thread, the reaper, that
- * lives only while the list is not empty: each half second it frees as many as were not
+ * The shared list is bounded (pool.max). Beyond that, batches are freed at once, and
+ * their memory goes back to the kernel. What is below is freed by a thread, the reaper,
+ * that lives only while the list is not empty: each half second it frees as many as were not
  * needed at any time of that half second. So after a second of rest the shared list is
  * empty. No event loop is needed for that; a resting thread keeps 128 coroutines at most,
  * and gives them to the shared list when it ends.

@@ -86,7 +86,7 @@ static inline void co_sanitizer_planted(Coroutine *co)
 static inline void co_sanitizer_death(Coroutine *co)
 {
 #ifdef CO_ASAN
-    /* What was never used is clean, and making its shadow resident would cost an eighth. */
+    /* What was never used is clean; to touch its shadow would make that resident. */
     size_t used = coroutine_stack_high_water(co->stack_base, co->stack_size);
 
     __asan_unpoison_memory_region((char *)co->stack_base + co->stack_size - used, used);

@@ -16,8 +16,8 @@
  * that the newer ones can become empty. Huge pages are kept off: one would make 2 MiB
  * resident for a stack that uses 4 KiB.
  *
- * Colour: stacks are a multiple of the page size apart. If all began at the same offset in
- * a page, their hot lines would compete for the same few sets of the first level cache,
+ * Colour: stacks are a multiple of the page size apart. If all began at the same offset
+ * in a page, their hot lines would compete for the same few sets of the first level cache,
  * and a dozen coroutines would already evict each other. So the top moves down by up to
  * 31 lines, differently for neighbours.
  *

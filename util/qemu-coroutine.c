@@ -7,8 +7,8 @@
  * entered (both in the pending queue of its caller), and only then the caller itself. It
  * switches straight there. An ended coroutine is in the pool already when it leaves its
  * stack for the last time (coroutine-pool.c says why that is safe). So the switch is the
- * last call of enter and of yield, made by a jump, and the two return straight to
- * whoever called them; and chains of wake-ups, however long, run in a loop without a stack.
+ * last call of enter and of yield, made by a jump, and the two return straight to whoever
+ * called them; and chains of wake-ups, however long, use no stack.
  *
  * A coroutine's caller is NULL exactly when it may be entered. The fields belong to the
  * thread that runs the coroutine (qemu/coroutine_int.h).
@@ -46,7 +46,8 @@ static void print_address(FILE *out, const void *p)
             fprintf(out, "%s+0x%tx (%s)", info.dli_sname,
                     (const char *)p - (const char *)info.dli_saddr, file);
         } else {
-            fprintf(out, "%s+0x%tx", file, (const char *)p - (const char *)info.dli_fbase);
+            fprintf(out, "%s+0x%tx", file,
+                    (const char *)p - (const char *)info.dli_fbase);
         }
     } else {
         fprintf(out, "%p", p);
@@ -65,7 +66,7 @@ static void print_coroutine(FILE *out, const Coroutine *co)
     }
 }
 
-/* Not inlined, so that the functions that may have to die keep a jump in tail position. */
+/* Not inlined, so that who may have to die keeps its jump in tail position. */
 #define CO_COLD QEMU_NOINLINE __attribute__((cold))
 
 static QEMU_NORETURN CO_COLD GCC_FMT_ATTR(2, 3) void die(const Coroutine *co,
@@ -137,7 +138,8 @@ static CO_COLD void refuse_to_enter(Coroutine *co)
     die_not_enterable(co);
 }
 
-static QEMU_ALWAYS_INLINE void enter_from(CoroutineThread *t, AioContext *ctx, Coroutine *co)
+static QEMU_ALWAYS_INLINE void enter_from(CoroutineThread *t, AioContext *ctx,
+                                          Coroutine *co)
 {
     Coroutine *self = t->current;
 
@@ -344,7 +346,8 @@ QEMU_NOINLINE Coroutine *qemu_coroutine_create_attr(CoroutineEntry *entry, void 
     if (!co) {
         return NULL;
     }
-    return start(co, entry, opaque, attr ? attr->name : NULL, __builtin_return_address(0));
+    return start(co, entry, opaque, attr ? attr->name : NULL,
+                 __builtin_return_address(0));
 }
 
 /* --- asking --- */
@@ -384,7 +387,10 @@ QEMU_NOINLINE void coroutine_set_thread_aio_context(AioContext *ctx)
 
 size_t qemu_coroutine_stack_used(Coroutine *co)
 {
-    return co->stack_chunk ? coroutine_stack_high_water(co->stack_base, co->stack_size) : 0;
+    if (!co->stack_chunk) {
+        return 0;
+    }
+    return coroutine_stack_high_water(co->stack_base, co->stack_size);
 }
 
 static void dump_one(const CoroutineStack *stack, void *opaque)

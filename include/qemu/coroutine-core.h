@@ -60,9 +60,9 @@ Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque);
 
 /* Choices for one coroutine; zero means the default. */
 typedef struct CoroutineAttr {
-    /* Usable bytes of stack, rounded up; the default is the build's coroutine_stack_size. */
+    /* Usable bytes of stack, rounded up; by default the build's coroutine_stack_size. */
     size_t stack_size;
-    /* For qemu_coroutine_dump_all and debuggers; not copied, must outlive the coroutine. */
+    /* For qemu_coroutine_dump_all and debuggers; not copied. */
     const char *name;
 } CoroutineAttr;
 
@@ -84,7 +84,7 @@ void qemu_coroutine_enter(Coroutine *co);
 /* The same if the coroutine has yielded; nothing if it is active. */
 void qemu_coroutine_enter_if_inactive(Coroutine *co);
 
-/* As qemu_coroutine_enter; the coroutine's AioContext becomes ctx, the calling thread's. */
+/* As qemu_coroutine_enter; its AioContext becomes ctx, which is the calling thread's. */
 void qemu_aio_coroutine_enter(AioContext *ctx, Coroutine *co);
 
 /*
@@ -96,7 +96,7 @@ void coroutine_fn qemu_coroutine_yield(void);
 /* The AioContext in which the coroutine was last entered, NULL if never. Any thread. */
 AioContext *qemu_coroutine_get_aio_context(Coroutine *co);
 
-/* The running coroutine; outside of any, the thread's leader, which stands for its stack. */
+/* The running coroutine; outside of any, the leader: it stands for the thread's stack. */
 Coroutine *qemu_coroutine_self(void);
 
 /* Whether the caller runs in a coroutine. */

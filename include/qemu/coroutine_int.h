@@ -26,7 +26,7 @@ typedef QSIMPLEQ_HEAD(CoroutineQueue, Coroutine) CoroutineQueue;
 struct Coroutine {
     /* Where to go on: the stack pointer (asm) or the jump buffer. The backend's. */
     void *context;
-    /* Who entered this coroutine; NULL when it is suspended or ended, and for a leader. */
+    /* Who entered this coroutine; NULL if it is suspended or ended, and for a leader. */
     Coroutine *caller;
     /* Written with release at each entry; any thread reads it with acquire. */
     AioContext *ctx;
