@@ -542,6 +542,83 @@ static void test_resize_refused(Fixture *f, gconstpointer flags)
     blk_unref(blk);
 }
 
+/* --- devices --- */
+
+static BlockBackend *open_device(const char *path, int flags, Error **errp)
+{
+    BlockOptions *opts = blk_options_new();
+
+    blk_options_set(opts, "driver", "host_device");
+    blk_options_set(opts, "filename", path);
+    return blk_new_open(NULL, NULL, opts, flags, errp);
+}
+
+/* A loop device over the image; NULL: not allowed here, or none free. */
+static char *loop_device(const char *image)
+{
+    const char *argv[] = { "losetup", "-f", "--show", image, NULL };
+    char *name = NULL;
+    int status = -1;
+
+    if (!g_spawn_sync(NULL, (char **)argv, NULL,
+                      G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &name, NULL,
+                      &status, NULL) || status != 0) {
+        g_free(name);
+        return NULL;
+    }
+    return g_strchomp(name);
+}
+
+static void free_loop_device(const char *name)
+{
+    const char *argv[] = { "losetup", "-d", name, NULL };
+
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
+                 NULL);
+}
+
+static void test_device(Fixture *f, gconstpointer flags)
+{
+    g_autofree char *name = loop_device(f->img);
+    g_autofree uint8_t *buf = g_malloc0(8192);
+    BlockBackend *blk;
+
+    if (!name) {
+        g_test_skip("no loop device to be had");
+        return;
+    }
+    check_refused(name, NULL, 0, "'file' driver requires");
+    blk = open_device(name, BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP | GPOINTER_TO_INT(flags),
+                      &error_abort);
+    g_assert_cmpint(blk_getlength(blk), ==, IMG_SIZE);
+    check_bytes(blk, 0, IMG_SIZE, 0x11);
+    g_assert_cmpint(blk_pwrite(blk, 5000, 7000, buf + 1, 0), ==, 0);
+    check_bytes(blk, 4999, 1, 0x11);
+    check_bytes(blk, 5000, 7000, 0);
+    check_bytes(blk, 12000, 1000, 0x11);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 64 * KIB, 64 * KIB, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 256 * KIB, 64 * KIB, BDRV_REQ_MAY_UNMAP), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 400000, 1001, 0), ==, 0);
+    g_assert_cmpint(blk_pdiscard(blk, 512 * KIB, 64 * KIB), ==, 0);
+    check_bytes(blk, 64 * KIB, 64 * KIB, 0);
+    check_bytes(blk, 256 * KIB, 64 * KIB, 0);
+    check_bytes(blk, 400000, 1001, 0);
+    check_bytes(blk, 768 * KIB, 64 * KIB, 0x11);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    resize_refused(blk, 2 * MIB, PREALLOC_MODE_OFF, "Cannot grow device files");
+    blk_unref(blk);
+    free_loop_device(name);
+}
+
+static void test_file_is_no_device(Fixture *f, gconstpointer data)
+{
+    Error *err = NULL;
+
+    g_assert_null(open_device(f->img, 0, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "to be either a character or block device"));
+    error_free(err);
+}
+
 /* --- create --- */
 
 static int create(const char *path, const char *text, Error **errp)
@@ -649,6 +726,9 @@ int main(int argc, char **argv)
     TEST("resize", test_resize, NULL);
     TEST("resize-direct", test_resize_direct, NULL);
     TEST("resize-refused", test_resize_refused, NULL);
+    TEST("device/buffered", test_device, GINT_TO_POINTER(0));
+    TEST("device/native", test_device, GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_NATIVE_AIO));
+    TEST("device/file-is-none", test_file_is_no_device, NULL);
     TEST("create", test_create, NULL);
     TEST("create-fails", test_create_fails, NULL);
     TEST("create-respects-locks", test_create_respects_locks, NULL);
