@@ -14,12 +14,23 @@
 
 #include "qemu/coroutine-core.h"
 
-static double now_s(void)
+static double clock_s(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static double now_s(void)
+{
+    return clock_s(CLOCK_MONOTONIC);
+}
+
+/* What is bounded is CPU time: the test also runs on machines that do other things. */
+static double cpu_s(void)
+{
+    return clock_s(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* A line "name:   12345 kB" of a file in /proc; negative when there is none. */
@@ -93,7 +104,7 @@ int main(int argc, char **argv)
         return 77;
     }
 
-    start = now_s();
+    start = cpu_s();
     for (long i = 0; i < n; i++) {
         all[i] = qemu_coroutine_create_attr(suspend, NULL, NULL);
         if (!all[i]) {
@@ -102,18 +113,18 @@ int main(int argc, char **argv)
         }
         qemu_coroutine_enter(all[i]);
     }
-    took = now_s() - start;
+    took = cpu_s() - start;
     printf("%ld coroutines\n", n);
     figure("create and enter, each", took / n * 1e6, "us", 15);
     figure("resident", resident_mb(), "MB", base + n * 4.6 / 1000);
     figure("page tables", field_mb("/proc/self/status", "VmPTE:"), "MB", 0);
     figure("mappings", count_mappings(), "", 200);
 
-    start = now_s();
+    start = cpu_s();
     for (long i = 0; i < n; i++) {
         qemu_coroutine_enter(all[i]);
     }
-    figure("enter again and end, each", (now_s() - start) / n * 1e6, "us", 0);
+    figure("enter again and end, each", (cpu_s() - start) / n * 1e6, "us", 0);
     if (ended != n) {
         printf("%ld ended  MISSED\n", ended);
         failed = 1;

@@ -534,7 +534,7 @@ static void pool_is_bounded_and_trimmed(void)
     g_assert_cmpuint(pool.local, <=, 2 * COROUTINE_POOL_BATCH);
     g_assert_cmpuint(pool.shared, >, 0);
     g_assert_cmpuint(pool.shared, <=, pool.shared_max);
-    for (int i = 0; i < 40 && pool.shared; i++) {
+    for (int i = 0; i < 400 && pool.shared; i++) {
         g_usleep(50 * 1000);
         coroutine_pool_get_stats(&pool);
     }
@@ -596,7 +596,7 @@ static void child_of_fork_uses_coroutines(void)
         CoroutinePoolStats pool;
 
         enter_many(2000);
-        for (int i = 0; i < 60; i++) {
+        for (int i = 0; i < 400; i++) {
             coroutine_pool_get_stats(&pool);
             if (!pool.shared) {
                 _exit(0);
