@@ -7,6 +7,7 @@
  * list whose links are published with release.
  */
 #include "node.h"
+#include "qcow2/qcow2.h"
 
 /* One line a driver, sorted. */
 static BlockDriver *const built_in[] = {
@@ -14,6 +15,7 @@ static BlockDriver *const built_in[] = {
     &bdrv_host_device,
     &bdrv_null_aio,
     &bdrv_null_co,
+    &bdrv_qcow2,
     &bdrv_raw,
 };
 

@@ -120,6 +120,17 @@ static inline BdrvChild *bdrv_filter_child(const BlockDriverState *bs)
     return bs->drv && bs->drv->is_filter ? (bs->file ? bs->file : bs->backing) : NULL;
 }
 
+/* --- opening --- */
+
+/* bdrv_open() without its frame: @options is consumed. See open.c. */
+BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, int flags,
+                                 Error **errp);
+/*
+ * Opens the backing file that the driver found in the image (bs->backing_file, from
+ * backing_format) or that "backing.*" of @options names, and attaches it. No backing file: 0.
+ */
+int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp);
+
 /* --- driver calls (block/driver-call.c): contract checked, nothing adjusted --- */
 
 int coroutine_fn driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,

@@ -26,9 +26,6 @@ typedef struct OpenRequest {
     char *shown_name;         /* for bs->filename */
 } OpenRequest;
 
-static BlockDriverState *open_node(const char *filename, BlockOptions *options, int flags,
-                                   Error **errp);
-
 /* --- options that every node has --- */
 
 static int take_flag(BlockOptions *options, const char *key, int *flags, int flag, Error **errp)
@@ -197,7 +194,7 @@ static BlockDriverState *open_file_child(OpenRequest *req, Error **errp)
     if (req->force_share) {
         blk_options_set_default(options, BDRV_OPT_FORCE_SHARE, "on");
     }
-    return open_node(req->filename, options, child_flags(req->flags, true), errp);
+    return bdrv_open_node(req->filename, options, child_flags(req->flags, true), errp);
 }
 
 BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options, const char *bdref_key,
@@ -220,7 +217,7 @@ BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options, const ch
     if (parent->force_share) {
         blk_options_set_default(child_options, BDRV_OPT_FORCE_SHARE, "on");
     }
-    bs = open_node(filename, child_options,
+    bs = bdrv_open_node(filename, child_options,
                    child_flags(parent->open_flags, !parent->drv->is_filter), errp);
     return bs ? bdrv_attach_child(parent, bs, bdref_key, errp) : NULL;
 }
@@ -364,7 +361,8 @@ static BlockDriverState *open_prepared(OpenRequest *req, BlockDriverState *file_
         bdrv_unref(bs);
         return NULL;
     }
-    if (finish_open(bs, req->options, errp) < 0) {
+    if (bdrv_open_backing(bs, req->options, errp) < 0 ||
+        finish_open(bs, req->options, errp) < 0) {
         bdrv_unref(bs);
         return NULL;
     }
@@ -411,8 +409,8 @@ static BlockDriverState *open_request(OpenRequest *req, Error **errp)
     return open_prepared(req, file_bs, errp);
 }
 
-static BlockDriverState *open_node(const char *filename, BlockOptions *options, int flags,
-                                   Error **errp)
+BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, int flags,
+                                 Error **errp)
 {
     OpenRequest req = { .filename = filename, .options = options, .flags = flags };
     BlockDriverState *bs = open_request(&req, errp);
@@ -439,7 +437,7 @@ BlockDriverState *bdrv_open(const char *filename, const char *reference, BlockOp
         blk_options_free(options);
         return NULL;
     }
-    bs = open_node(filename, options ? options : blk_options_new(), flags, errp);
+    bs = bdrv_open_node(filename, options ? options : blk_options_new(), flags, errp);
     thread_context_end();
     return bs;
 }

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Backing files: the name that an image holds comes from whoever made the image. It is
+ * taken as the name of a plain file, relative to the image's directory; "json:" and protocol
+ * names are refused, and a chain that comes back to itself or never ends is an error. A
+ * backing file that the caller names in the options is the caller's business.
+ *
+ * Backing files are opened for reading. Home thread, not in a coroutine.
+ */
+#include "node.h"
+
+#define MAX_CHAIN 200 /* images above a backing file */
+
+/* The images whose backing files are being opened right now by this thread, innermost first. */
+static GPrivate open_chain;
+
+static char *resolve_name(BlockDriverState *bs, const char *name, Error **errp)
+{
+    const char *image = bs->file ? bs->file->bs->exact_filename : bs->exact_filename;
+    g_autofree char *dir = NULL;
+
+    if (path_has_protocol(name)) {
+        error_setg(errp, "Backing file '%s': only plain file names are followed from within an"
+                   " image; name it with backing.file.filename", name);
+        return NULL;
+    }
+    if (g_path_is_absolute(name)) {
+        return g_strdup(name);
+    }
+    if (!*image) {
+        error_setg(errp, "Cannot use the relative backing file name '%s' without knowing the"
+                   " directory of the image", name);
+        return NULL;
+    }
+    dir = g_path_get_dirname(image);
+    return g_strcmp0(dir, ".") ? g_build_filename(dir, name, NULL) : g_strdup(name);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat sa, sb;
+
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+           sa.st_ino == sb.st_ino;
+}
+
+/* Does opening @name lead back to an image that is waiting for it? */
+static int check_chain(GSList *chain, const char *name, Error **errp)
+{
+    if (g_slist_length(chain) > MAX_CHAIN) {
+        error_setg(errp, "The backing chain is longer than %d images", MAX_CHAIN);
+        return -EINVAL;
+    }
+    for (GSList *l = chain; name && l; l = l->next) {
+        if (same_file(l->data, name)) {
+            error_setg(errp, "Backing file '%s' creates an infinite loop", name);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+/* The options of the backing node, and the name from the image if it is to be used. */
+static BlockOptions *backing_options(BlockDriverState *bs, BlockOptions *options, char **name,
+                                     Error **errp)
+{
+    BlockOptions *sub = blk_options_extract(options, "backing");
+
+    *name = NULL;
+    if (!blk_options_get(sub, "file.filename") && !blk_options_get(sub, "file.driver") &&
+        !blk_options_get(sub, "filename") && bs->backing_file) {
+        *name = resolve_name(bs, bs->backing_file, errp);
+        if (!*name) {
+            blk_options_free(sub);
+            return NULL;
+        }
+    }
+    if (*name && bs->backing_format) {
+        if (!bdrv_find_format(bs->backing_format)) {
+            error_setg(errp, "Unknown driver '%s'", bs->backing_format);
+            blk_options_free(sub);
+            return NULL;
+        }
+        blk_options_set_default(sub, "driver", bs->backing_format);
+    }
+    if (bs->force_share) {
+        blk_options_set_default(sub, BDRV_OPT_FORCE_SHARE, "on");
+    }
+    return sub;
+}
+
+int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
+{
+    ERRP_GUARD();
+    int flags = (bs->open_flags & ~(BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL | BDRV_O_CHECK |
+                                    BDRV_O_AUTO_RDONLY)) | BDRV_O_UNMAP;
+    GSList *chain = g_private_get(&open_chain);
+    const char *image = bs->file ? bs->file->bs->exact_filename : "";
+    g_autofree char *name = NULL;
+    BlockDriverState *backing = NULL;
+    BlockOptions *sub;
+
+    if (!bs->drv->supports_backing || (bs->open_flags & (BDRV_O_NO_BACKING | BDRV_O_NO_IO))) {
+        return 0;
+    }
+    sub = backing_options(bs, options, &name, errp);
+    if (!sub) {
+        return -EINVAL;
+    }
+    if (!name && blk_options_count(sub) == (bs->force_share ? 1U : 0U)) {
+        blk_options_free(sub);
+        return 0;
+    }
+    chain = g_slist_prepend(chain, (void *)image);
+    g_private_set(&open_chain, chain);
+    if (check_chain(chain, name, errp) < 0) {
+        blk_options_free(sub);
+    } else {
+        backing = bdrv_open_node(name, sub, flags, errp);
+    }
+    g_private_set(&open_chain, g_slist_delete_link(chain, chain));
+    if (!backing) {
+        error_prepend(errp, "Could not open backing file: ");
+        return -EINVAL;
+    }
+    return bdrv_attach_child(bs, backing, "backing", errp) ? 0 : -EINVAL;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Fields that change together lie next to each other, within one sector: no torn change. */
+#include "qcow2-header-io.h"
+
+#include "qcow2-overlap.h"
+
+static int coroutine_fn write_fields(BlockDriverState *bs, size_t at, size_t bytes,
+                                     const void *buf)
+{
+    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
+
+    return ret < 0 ? ret : bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
+}
+
+int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t offset,
+                                                uint32_t clusters)
+{
+    uint8_t buf[12];
+
+    qcow2_put_be64(buf, offset);
+    qcow2_put_be32(buf + 8, clusters);
+    return write_fields(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
+}
+
+int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size,
+                                          uint64_t l1_table_offset)
+{
+    uint8_t buf[12];
+
+    qcow2_put_be32(buf, l1_size);
+    qcow2_put_be64(buf + 4, l1_table_offset);
+    return write_fields(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
+}
+
+int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size)
+{
+    uint8_t buf[8];
+
+    qcow2_put_be64(buf, size);
+    return write_fields(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
+}
+
+int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint8_t buf[24];
+
+    qcow2_put_be64(buf, s->hdr.incompatible_features);
+    qcow2_put_be64(buf + 8, s->hdr.compatible_features);
+    qcow2_put_be64(buf + 16, s->hdr.autoclear_features);
+    return write_fields(bs, offsetof(Qcow2DiskHeader, incompatible_features), sizeof(buf), buf);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes of single header fields in place: one small write each, so that everything else
+ * in the header, extensions of others included, stays as it is.
+ */
+#ifndef BLOCK_QCOW2_HEADER_IO_H
+#define BLOCK_QCOW2_HEADER_IO_H
+
+#include "qcow2-state.h"
+
+int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t offset,
+                                                uint32_t clusters);
+/* l1_size and l1_table_offset. */
+int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size,
+                                          uint64_t l1_table_offset);
+int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size);
+/* The incompatible and autoclear words from s->hdr. Version 3 only. */
+int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs);
+
+#endif

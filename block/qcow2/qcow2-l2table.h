@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Making L2 tables exist, and exclusive. */
+#ifndef BLOCK_QCOW2_L2TABLE_H
+#define BLOCK_QCOW2_L2TABLE_H
+
+#include "qcow2-state.h"
+
+/*
+ * On return 0 the L2 table of @l1_index exists and is this image's alone, so that its slices
+ * may be changed: a missing one was made, a shared one copied.
+ */
+int coroutine_fn qcow2_co_l2_ensure(BlockDriverState *bs, uint64_t l1_index);
+
+#endif

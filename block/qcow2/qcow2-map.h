@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From guest offsets to where the data is. Takes no lock; waits only when an L2 slice
+ * has to be loaded. The caller is inside qcow2_request_begin/end.
+ */
+#ifndef BLOCK_QCOW2_MAP_H
+#define BLOCK_QCOW2_MAP_H
+
+#include "qcow2-state.h"
+
+typedef enum Qcow2Kind {
+    QCOW2_UNALLOCATED,       /* backing file or zeroes */
+    QCOW2_UNALLOCATED_ALLOC, /* the same, but a host cluster is there for it */
+    QCOW2_ZERO_PLAIN,
+    QCOW2_ZERO_ALLOC,        /* zeroes; a host cluster is there */
+    QCOW2_NORMAL,
+    QCOW2_COMPRESSED,
+} Qcow2Kind;
+
+/* A run of one kind, contiguous in the file where it has a host offset. */
+typedef struct Qcow2Extent {
+    Qcow2Kind kind;
+    bool copied;      /* L1 and L2 entries say that its clusters may be written in place */
+    uint64_t host;    /* of the first byte, for the kinds that have a host cluster */
+    uint64_t entry;   /* of a compressed cluster: the L2 entry */
+    int64_t bytes;
+} Qcow2Extent;
+
+/*
+ * The run at @offset, at most @bytes long and within a slice. 0 or -errno; -EIO for an entry
+ * that means nothing, after it has been reported.
+ */
+int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t bytes,
+                              Qcow2Extent *ext);
+
+/*
+ * Takes an entry apart: the run of subclusters at @offset within its cluster, @word points to
+ * the entry_words of it. False when it means nothing.
+ */
+bool qcow2_decode_entry(const BDRVQcow2State *s, const uint64_t word[2], uint64_t offset,
+                        Qcow2Extent *ext);
+
+/* The bytes of the file that a compressed entry spans: an upper bound of the stream. */
+static inline void qcow2_compressed_span(const BDRVQcow2State *s, uint64_t entry,
+                                         uint64_t *start, uint64_t *bytes)
+{
+    unsigned x = s->csize_shift;
+    uint64_t sectors = (entry >> x) & ((UINT64_C(1) << (s->cluster_bits - 8)) - 1);
+
+    *start = entry & ((UINT64_C(1) << x) - 1);
+    *bytes = (sectors + 1) * 512 - (*start & 511);
+}
+
+/* Remembers in the image that it is damaged, and stops all further writes. Says so once. */
+void coroutine_fn G_GNUC_PRINTF(2, 3)
+    qcow2_signal_corruption(BlockDriverState *bs, const char *fmt, ...);
+
+#endif

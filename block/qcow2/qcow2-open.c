@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening: header, tables, caches, and what the image's state permits. Home thread, nothing
+ * in flight. On failure qcow2_close-like cleanup runs here, as the core does not call it.
+ */
+#include "qcow2-open.h"
+
+#include "../node.h" /* co_call(): closing has to run coroutine code */
+#include "qcow2-compress.h"
+#include "qcow2-l2cache.h"
+#include "qcow2-map.h"
+#include "qcow2-overlap.h"
+#include "qcow2-refcount.h"
+#include "qcow2-snapshot.h"
+#include "qcow2-writeback.h"
+
+#define DEFAULT_L2_CACHE_MAX   (32U << 20) /* bytes; QEMU's bound on Linux */
+#define DEFAULT_REFCOUNT_CACHE (256U << 10)
+#define DEFAULT_SLICE          4096U
+
+typedef struct OpenOptions {
+    uint64_t l2_cache, l2_entry, refcount_cache;
+    bool pass_discard;
+} OpenOptions;
+
+static int take_overlap_check(BlockOptions *options, Error **errp)
+{
+    static const char *const modes[] = { "none", "constant", "cached", "all" };
+    g_autofree char *mode = blk_options_take(options, "overlap-check");
+
+    for (size_t i = 0; mode && i < G_N_ELEMENTS(modes); i++) {
+        if (!strcmp(mode, modes[i])) {
+            return 0; /* the check costs so little that it is always made */
+        }
+    }
+    if (mode) {
+        error_setg(errp, "Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are"
+                   " any of the following: none, constant, cached, all", mode);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error **errp)
+{
+    uint64_t both = 0;
+    bool ignored;
+    int has_both, has_l2, has_rc;
+
+    *o = (OpenOptions){ .l2_cache = DEFAULT_L2_CACHE_MAX, .l2_entry = DEFAULT_SLICE,
+                        .refcount_cache = DEFAULT_REFCOUNT_CACHE,
+                        .pass_discard = flags & BDRV_O_UNMAP };
+    has_both = blk_options_take_size(options, "cache-size", &both, errp);
+    if (has_both < 0) {
+        return has_both;
+    }
+    has_l2 = blk_options_take_size(options, "l2-cache-size", &o->l2_cache, errp);
+    if (has_l2 < 0) {
+        return has_l2;
+    }
+    has_rc = blk_options_take_size(options, "refcount-cache-size", &o->refcount_cache, errp);
+    if (has_rc < 0) {
+        return has_rc;
+    }
+    if (has_both && has_l2 && has_rc) {
+        error_setg(errp, "cache-size, l2-cache-size and refcount-cache-size may not be set at the"
+                   " same time");
+        return -EINVAL;
+    }
+    if (has_both && !has_l2) {
+        o->l2_cache = both - MIN(both, o->refcount_cache);
+    } else if (has_both) {
+        o->refcount_cache = both - MIN(both, o->l2_cache);
+    }
+    if (blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp) < 0 ||
+        blk_options_take_bool(options, "pass-discard-request", &o->pass_discard, errp) < 0 ||
+        /* Permissions that need not be used: refcounts are always right, snapshots not deleted. */
+        blk_options_take_bool(options, "lazy-refcounts", &ignored, errp) < 0 ||
+        blk_options_take_bool(options, "pass-discard-snapshot", &ignored, errp) < 0 ||
+        blk_options_take_bool(options, "pass-discard-other", &ignored, errp) < 0) {
+        return -EINVAL;
+    }
+    return take_overlap_check(options, errp);
+}
+
+/* --- the header --- */
+
+static int read_header(BlockDriverState *bs, Qcow2Header *h, int64_t *file_length, Error **errp)
+{
+    uint8_t fields[sizeof(Qcow2DiskHeader)] = { 0 };
+    g_autofree uint8_t *cluster = NULL;
+    int64_t length = bdrv_getlength(bs->file->bs);
+    size_t bytes = 0;
+    int ret = length < 0 ? length : 0;
+
+    *file_length = length;
+    if (ret == 0) {
+        bytes = MIN((uint64_t)length, sizeof(fields));
+        ret = bytes ? bdrv_pread(bs->file, 0, bytes, fields, 0) : 0;
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read qcow2 header");
+        return ret;
+    }
+    ret = qcow2_header_parse_fields(h, fields, bytes, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    bytes = MIN((uint64_t)length, UINT64_C(1) << h->cluster_bits);
+    cluster = g_try_malloc(bytes);
+    ret = cluster ? bdrv_pread(bs->file, 0, bytes, cluster, 0) : -ENOMEM;
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read qcow2 header");
+        return ret;
+    }
+    return qcow2_header_parse_extensions(h, cluster, bytes, errp);
+}
+
+static int check_supported(const Qcow2Header *h, int flags, Error **errp)
+{
+    if (h->crypt_method && !(flags & BDRV_O_NO_IO)) {
+        error_setg(errp, "Encrypted qcow2 images are not supported (crypt_method is %" PRIu32 ")",
+                   h->crypt_method);
+        return -ENOTSUP;
+    }
+    if (!(flags & BDRV_O_RDWR)) {
+        return 0;
+    }
+    if (h->crypt_method) {
+        error_setg(errp, "Encrypted qcow2 images cannot be written to");
+        return -ENOTSUP;
+    }
+    if ((h->incompatible_features & QCOW2_INCOMPAT_CORRUPT) && !(flags & BDRV_O_CHECK)) {
+        error_setg(errp, "qcow2: Image is corrupt; cannot be opened read/write");
+        return -EACCES;
+    }
+    if ((h->incompatible_features & QCOW2_INCOMPAT_DIRTY) && !(flags & BDRV_O_CHECK)) {
+        error_setg(errp, "qcow2: Image is dirty (it was not closed properly, and its refcounts"
+                   " are postponed); repair it before writing to it");
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+static void set_geometry(BDRVQcow2State *s, const OpenOptions *o)
+{
+    const Qcow2Header *h = &s->hdr;
+    uint64_t slice;
+
+    s->cluster_bits = h->cluster_bits;
+    s->cluster_size = 1U << h->cluster_bits;
+    s->extended = h->incompatible_features & QCOW2_INCOMPAT_EXTL2;
+    s->entry_words = s->extended ? 2 : 1;
+    s->subcluster_bits = s->cluster_bits - (s->extended ? 5 : 0);
+    s->l2_bits = s->cluster_bits - (s->extended ? 4 : 3);
+    slice = MIN(MAX(o->l2_entry, (uint64_t)512), (uint64_t)s->cluster_size);
+    s->slice_words = pow2floor(slice) / 8;
+    s->slice_bits = ctz32(s->slice_words / s->entry_words);
+    s->refcount_order = h->refcount_order;
+    s->refblock_bits = s->cluster_bits + 3 - h->refcount_order;
+    s->refcount_max = h->refcount_order == 6 ? UINT64_MAX
+                                             : (UINT64_C(1) << (1U << h->refcount_order)) - 1;
+    s->csize_shift = 70 - s->cluster_bits;
+    s->size = h->size;
+}
+
+/* --- tables --- */
+
+/* A table from the file; what lies behind the end of the file is zero. */
+static int read_table(BlockDriverState *bs, const char *what, uint64_t offset, uint64_t bytes,
+                      int64_t file_length, uint8_t **table, Error **errp)
+{
+    uint64_t there;
+    int ret = -ENOMEM;
+
+    if (bytes && offset >= (uint64_t)file_length) {
+        error_setg(errp, "%s 0x%" PRIx64 " lies beyond the end of the file", what, offset);
+        return -EINVAL;
+    }
+    *table = g_try_malloc0(MAX(bytes, (uint64_t)1));
+    there = MIN(bytes, file_length - offset);
+    if (*table) {
+        ret = there ? bdrv_pread(bs->file, offset, there, *table, 0) : 0;
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read the table at %s", what);
+    }
+    return ret;
+}
+
+static int read_l1(BlockDriverState *bs, int64_t file_length, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint8_t *raw = NULL;
+    int ret;
+
+    s->l1_size = s->hdr.l1_size;
+    s->l1_table_offset = s->hdr.l1_table_offset;
+    ret = read_table(bs, "l1_table_offset", s->l1_table_offset, s->l1_size * 8ULL, file_length,
+                     &raw, errp);
+    s->l1 = (uint64_t *)raw;
+    for (uint32_t i = 0; ret == 0 && i < s->l1_size; i++) {
+        s->l1[i] = GUINT64_FROM_BE(s->l1[i]);
+    }
+    s->l1_dirty = g_new0(unsigned long, BITS_TO_LONGS(s->l1_size / 64 + 1));
+    return ret;
+}
+
+static int read_refcount_table(BlockDriverState *bs, const OpenOptions *o, int64_t file_length,
+                               Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes = (uint64_t)s->hdr.refcount_table_clusters << s->cluster_bits;
+    g_autofree uint8_t *raw = NULL;
+    int ret = read_table(bs, "refcount_table_offset", s->hdr.refcount_table_offset, bytes,
+                         file_length, &raw, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    s->rc.table_offset = s->hdr.refcount_table_offset;
+    s->rc.zero_from = ROUND_UP((uint64_t)file_length, (uint64_t)s->cluster_size);
+    return qcow2_refcounts_init(s, raw, bytes / 8, o->refcount_cache, errp);
+}
+
+/* --- the metadata map --- */
+
+static int map_snapshots(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes = 0;
+    GArray *snapshots = qcow2_read_snapshots(bs, &s->hdr, &bytes, errp);
+
+    if (!snapshots) {
+        return -EINVAL;
+    }
+    qcow2_map_add(s, QCOW2_META_SNAPSHOTS, s->hdr.snapshots_offset, bytes);
+    for (guint i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *sn = &g_array_index(snapshots, Qcow2Snapshot, i);
+
+        qcow2_map_add(s, QCOW2_META_SNAPSHOT_L1, sn->l1_table_offset, sn->l1_size * 8ULL);
+    }
+    qcow2_free_snapshots(snapshots);
+    return 0;
+}
+
+static int build_map(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qcow2_map_add(s, QCOW2_META_HEADER, 0, s->cluster_size);
+    qcow2_map_add(s, QCOW2_META_REFTABLE, s->rc.table_offset, s->rc.entries * 8);
+    for (uint64_t i = 0; i < s->rc.entries; i++) {
+        uint64_t block = s->rc.table[i] & QCOW2_REFTABLE_OFFSET_MASK;
+
+        if (block) {
+            qcow2_map_add(s, QCOW2_META_REFBLOCK, block, s->cluster_size);
+        }
+    }
+    qcow2_map_add(s, QCOW2_META_L1, s->l1_table_offset, s->l1_size * 8ULL);
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        uint64_t table = s->l1[i] & QCOW2_L1_OFFSET_MASK;
+
+        if (table) {
+            qcow2_map_add(s, QCOW2_META_L2, table, s->cluster_size);
+        }
+    }
+    if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
+        qcow2_map_add(s, QCOW2_META_BITMAPS, s->hdr.bitmaps.directory_offset,
+                      s->hdr.bitmaps.directory_size);
+    }
+    ret = map_snapshots(bs, errp);
+    if (ret == 0 && s->map_conflict && !(bs->open_flags & BDRV_O_CHECK)) {
+        error_setg(errp, "qcow2: Image is corrupt: two metadata structures claim the cluster at"
+                   " 0x%" PRIx64 "; cannot be opened read/write", s->map_conflict_at);
+        ret = -EINVAL;
+    }
+    return ret;
+}
+
+/* --- files beside this one --- */
+
+static int open_data_file(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
+{
+    ERRP_GUARD();
+    BDRVQcow2State *s = bs->opaque;
+    bool wanted = s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
+    BdrvChild *child = bdrv_open_child(NULL, options, "data-file", bs, true, errp);
+
+    if (!child && *errp) {
+        return -EINVAL;
+    }
+    s->data_file = child ? child : bs->file;
+    s->external = wanted;
+    if (child && !wanted) {
+        error_setg(errp, "'data-file' can only be set for images with an external data file");
+        return -EINVAL;
+    }
+    if (wanted && !child && !(flags & BDRV_O_NO_IO)) {
+        error_setg(errp, "The image keeps its data in the external file '%s', which is only opened"
+                   " when it is named: use the option data-file.filename",
+                   s->hdr.data_file ? s->hdr.data_file : "(not recorded)");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* --- all together --- */
+
+static void init_state(BDRVQcow2State *s)
+{
+    qemu_mutex_init(&s->meta);
+    qemu_co_mutex_init(&s->wb_lock);
+    qemu_co_mutex_init(&s->l1_lock);
+    qemu_co_mutex_init(&s->alloc_lock);
+    QTAILQ_INIT(&s->ranges);
+    s->freed_new = g_array_new(false, false, sizeof(Qcow2Freed));
+    s->freed_written = g_array_new(false, false, sizeof(Qcow2Freed));
+    s->old_l1 = g_ptr_array_new_with_free_func(g_free);
+    qcow2_map_init(s);
+}
+
+static void free_state(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    qcow2_l2cache_destroy(s);
+    qcow2_refcounts_destroy(s);
+    qcow2_map_destroy(s);
+    g_array_free(s->freed_new, true);
+    g_array_free(s->freed_written, true);
+    g_ptr_array_free(s->old_l1, true);
+    g_free(s->l1);
+    g_free(s->l1_dirty);
+    qemu_mutex_destroy(&s->meta);
+    qcow2_header_clear(&s->hdr);
+}
+
+static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    OpenOptions o;
+    int64_t file_length;
+    int ret = take_options(options, flags, &o, errp);
+
+    if (ret == 0) {
+        ret = read_header(bs, &s->hdr, &file_length, errp);
+    }
+    if (ret == 0) {
+        ret = check_supported(&s->hdr, flags, errp);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    set_geometry(s, &o);
+    s->writable = (flags & BDRV_O_RDWR) && !bs->read_only;
+    s->may_discard_host = o.pass_discard;
+    ret = open_data_file(bs, options, flags, errp);
+    if (ret == 0) {
+        ret = read_l1(bs, file_length, errp);
+    }
+    if (ret == 0) {
+        ret = read_refcount_table(bs, &o, file_length, errp);
+    }
+    if (ret == 0 && s->writable) {
+        ret = build_map(bs, errp);
+    }
+    return ret == 0 ? qcow2_l2cache_init(s, o.l2_cache, errp) : ret;
+}
+
+int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!bs->file) {
+        error_setg(errp, "qcow2 needs a file");
+        return -EINVAL;
+    }
+    init_state(s);
+    ret = open_image(bs, options, flags, errp);
+    if (ret < 0) {
+        free_state(bs);
+        return ret;
+    }
+    bs->backing_file = g_strdup(s->hdr.backing_file);
+    bs->backing_format = g_strdup(s->hdr.backing_format);
+    bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
+    bs->supported_truncate_flags = BDRV_REQ_ZERO_WRITE;
+    return 0;
+}
+
+typedef struct CloseCall {
+    CoCall call;
+    BlockDriverState *bs;
+} CloseCall;
+
+static void coroutine_fn write_all(CoCall *call)
+{
+    call->ret = qcow2_co_writeback_all(container_of(call, CloseCall, call)->bs);
+}
+
+void qcow2_close(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    CloseCall cc = { .call.fn = write_all, .bs = bs };
+
+    if (s->writable && !qatomic_read(&s->corrupt)) {
+        /* What the user wrote was flushed and its errors told; this is for freed clusters. */
+        co_call(&cc.call);
+    }
+    free_state(bs);
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The read path: map a run, fetch it, go on. A request that turns out to be in several pieces
+ * has them fetched side by side, up to MAX_PIECES at a time.
+ */
+#include "qcow2-read.h"
+
+#include "qemu/aio_task.h"
+
+#include "qcow2-compress.h"
+#include "qcow2-reclaim.h"
+
+#define MAX_PIECES 8
+
+static int coroutine_fn read_compressed(BlockDriverState *bs, const Qcow2Extent *ext,
+                                        uint64_t offset, uint64_t bytes, QEMUIOVector *qiov,
+                                        size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t start, in_bytes;
+    QEMU_AUTO_VFREE uint8_t *in = NULL;
+    QEMU_AUTO_VFREE uint8_t *out = NULL;
+    int ret;
+
+    qcow2_compressed_span(s, ext->entry, &start, &in_bytes);
+    in = qemu_try_memalign(4096, in_bytes);
+    out = qemu_try_memalign(4096, s->cluster_size);
+    if (!in || !out) {
+        return -ENOMEM;
+    }
+    ret = bdrv_co_pread(bs->file, start, in_bytes, in, 0);
+    if (ret == 0) {
+        ret = qcow2_co_decompress(s->hdr.compression_type, out, s->cluster_size, in, in_bytes);
+    }
+    if (ret == 0) {
+        qemu_iovec_from_buf(qiov, qiov_offset, out + qcow2_in_cluster(s, offset), bytes);
+    }
+    return ret;
+}
+
+static int coroutine_fn read_extent(BlockDriverState *bs, const Qcow2Extent *ext,
+                                    uint64_t offset, uint64_t bytes, QEMUIOVector *qiov,
+                                    size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    switch (ext->kind) {
+    case QCOW2_NORMAL:
+        return bdrv_co_preadv_part(s->data_file, ext->host, bytes, qiov, qiov_offset, 0);
+    case QCOW2_COMPRESSED:
+        return read_compressed(bs, ext, offset, bytes, qiov, qiov_offset);
+    case QCOW2_UNALLOCATED:
+    case QCOW2_UNALLOCATED_ALLOC:
+        if (bs->backing) {
+            return bdrv_co_preadv_part(bs->backing, offset, bytes, qiov, qiov_offset, 0);
+        }
+        break;
+    case QCOW2_ZERO_PLAIN:
+    case QCOW2_ZERO_ALLOC:
+        break;
+    }
+    qemu_iovec_memset(qiov, qiov_offset, 0, bytes);
+    return 0;
+}
+
+/* --- pieces side by side --- */
+
+typedef struct ReadPiece {
+    AioTask task;
+    BlockDriverState *bs;
+    Qcow2Extent ext;
+    uint64_t offset, bytes;
+    QEMUIOVector *qiov;
+    size_t qiov_offset;
+} ReadPiece;
+
+static int coroutine_fn read_piece(AioTask *task)
+{
+    ReadPiece *p = container_of(task, ReadPiece, task);
+
+    return read_extent(p->bs, &p->ext, p->offset, p->bytes, p->qiov, p->qiov_offset);
+}
+
+static void coroutine_fn start_piece(BlockDriverState *bs, AioTaskPool **pool,
+                                     const Qcow2Extent *ext, uint64_t offset, uint64_t bytes,
+                                     QEMUIOVector *qiov, size_t qiov_offset)
+{
+    ReadPiece *p = g_new(ReadPiece, 1);
+
+    *p = (ReadPiece){ .task.func = read_piece, .bs = bs, .ext = *ext, .offset = offset,
+                      .bytes = bytes, .qiov = qiov, .qiov_offset = qiov_offset };
+    if (!*pool) {
+        *pool = aio_task_pool_new(MAX_PIECES);
+    }
+    aio_task_pool_start_task(*pool, &p->task);
+}
+
+static bool takes_time(const BlockDriverState *bs, const Qcow2Extent *ext)
+{
+    return ext->kind == QCOW2_NORMAL || ext->kind == QCOW2_COMPRESSED ||
+           (bs->backing && (ext->kind == QCOW2_UNALLOCATED ||
+                            ext->kind == QCOW2_UNALLOCATED_ALLOC));
+}
+
+static int coroutine_fn read_mapped(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
+                                    QEMUIOVector *qiov, size_t qiov_offset)
+{
+    AioTaskPool *pool = NULL;
+    int ret = 0;
+
+    while (bytes && ret == 0) {
+        Qcow2Extent ext;
+
+        ret = qcow2_co_map(bs, offset, MIN(bytes, (uint64_t)INT_MAX), &ext);
+        if (ret < 0) {
+            break;
+        }
+        if (takes_time(bs, &ext) && (pool || (uint64_t)ext.bytes < bytes)) {
+            start_piece(bs, &pool, &ext, offset, ext.bytes, qiov, qiov_offset);
+            ret = aio_task_pool_status(pool);
+        } else {
+            ret = read_extent(bs, &ext, offset, ext.bytes, qiov, qiov_offset);
+        }
+        offset += ext.bytes;
+        qiov_offset += ext.bytes;
+        bytes -= ext.bytes;
+    }
+    if (pool) {
+        aio_task_pool_wait_all(pool);
+        ret = ret < 0 ? ret : aio_task_pool_status(pool);
+        aio_task_pool_free(pool);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_read_range(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
+                                     QEMUIOVector *qiov, size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t size = qatomic_read(&s->size);
+    uint64_t there = offset >= size ? 0 : MIN(bytes, size - offset);
+
+    if (there < bytes) {
+        qemu_iovec_memset(qiov, qiov_offset + there, 0, bytes - there);
+    }
+    return read_mapped(bs, offset, there, qiov, qiov_offset);
+}
+
+int coroutine_fn qcow2_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      QEMUIOVector *qiov, size_t qiov_offset,
+                                      BdrvRequestFlags flags)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned *users = qcow2_request_begin(s);
+    Qcow2Extent ext;
+    int ret = qcow2_co_map(bs, offset, bytes, &ext);
+
+    if (likely(ret == 0 && ext.bytes == bytes)) {
+        ret = read_extent(bs, &ext, offset, bytes, qiov, qiov_offset);
+    } else if (ret == 0) {
+        ret = read_mapped(bs, offset, bytes, qiov, qiov_offset);
+    }
+    qcow2_request_end(users);
+    return ret;
+}
+
+/* --- block status --- */
+
+static int status_of(const BDRVQcow2State *s, const Qcow2Extent *ext, int64_t *map,
+                     BlockDriverState **file)
+{
+    switch (ext->kind) {
+    case QCOW2_NORMAL:
+        *map = ext->host;
+        *file = s->data_file->bs;
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_OFFSET_VALID;
+    case QCOW2_ZERO_ALLOC:
+        *map = ext->host;
+        *file = s->data_file->bs;
+        return BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID;
+    case QCOW2_ZERO_PLAIN:
+        return BDRV_BLOCK_ZERO;
+    case QCOW2_COMPRESSED:
+        return BDRV_BLOCK_DATA | BDRV_BLOCK_COMPRESSED;
+    case QCOW2_UNALLOCATED:
+    case QCOW2_UNALLOCATED_ALLOC:
+        break;
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                                       int64_t bytes, int64_t *pnum, int64_t *map,
+                                       BlockDriverState **file)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned *users = qcow2_request_begin(s);
+    Qcow2Extent ext, next;
+    int ret = qcow2_co_map(bs, offset, bytes, &ext);
+
+    if (ret == 0) {
+        int64_t total = ext.bytes;
+
+        /* Runs end with their slice: join what belongs together. */
+        while (total < bytes && ext.kind != QCOW2_COMPRESSED) {
+            if (qcow2_co_map(bs, offset + total, bytes - total, &next) < 0 ||
+                next.kind != ext.kind ||
+                ((ext.kind == QCOW2_NORMAL || ext.kind == QCOW2_ZERO_ALLOC) &&
+                 next.host != ext.host + total)) {
+                break;
+            }
+            total += next.bytes;
+        }
+        *pnum = total;
+        ret = status_of(s, &ext, map, file);
+    }
+    qcow2_request_end(users);
+    return ret;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Refcount blocks in RAM, counters, and changes of them. Where to find free clusters is in
+ * qcow2-alloc.c.
+ */
+#include "qcow2-refcount.h"
+
+#include "qcow2-map.h"
+#include "qcow2-overlap.h"
+#include "qcow2-refblock.h"
+
+int coroutine_fn qcow2_refblocks_write(BlockDriverState *bs, bool *any)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2RefBlock *b;
+    GHashTableIter iter;
+
+    g_hash_table_iter_init(&iter, s->rc.blocks);
+    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&b)) {
+        int ret = b->dirty ? qcow2_write_refblock(bs, b->index, b->data) : 0;
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (any) {
+            *any |= b->dirty;
+        }
+        b->dirty = false;
+    }
+    return 0;
+}
+
+static void free_block(gpointer data)
+{
+    Qcow2RefBlock *b = data;
+
+    qemu_vfree(b->data);
+    g_free(b);
+}
+
+int qcow2_refcounts_init(BDRVQcow2State *s, const uint8_t *raw, uint64_t entries,
+                         uint64_t cache_bytes, Error **errp)
+{
+    Qcow2Refcounts *rc = &s->rc;
+
+    rc->blocks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, free_block);
+    rc->max_blocks = MIN(MAX(cache_bytes >> s->cluster_bits, (uint64_t)4), (uint64_t)65536);
+    rc->table = g_try_new0(uint64_t, entries);
+    if (!rc->table) {
+        error_setg_errno(errp, ENOMEM, "Could not allocate the refcount table");
+        return -ENOMEM;
+    }
+    rc->entries = entries;
+    for (uint64_t i = 0; i < entries; i++) {
+        rc->table[i] = qcow2_be64(raw + i * 8);
+    }
+    return 0;
+}
+
+void qcow2_refcounts_destroy(BDRVQcow2State *s)
+{
+    if (s->rc.blocks) {
+        g_hash_table_destroy(s->rc.blocks);
+    }
+    g_free(s->rc.table);
+    memset(&s->rc, 0, sizeof(s->rc));
+}
+
+uint64_t qcow2_counter_get(unsigned order, const uint8_t *block, uint64_t i)
+{
+    unsigned width = 1U << order;
+
+    switch (order) {
+    case 3: return block[i];
+    case 4: return qcow2_be16(block + i * 2);
+    case 5: return qcow2_be32(block + i * 4);
+    case 6: return qcow2_be64(block + i * 8);
+    default: return (block[i * width / 8] >> (i * width % 8)) & ((1U << width) - 1);
+    }
+}
+
+void qcow2_counter_set(unsigned order, uint8_t *block, uint64_t i, uint64_t value)
+{
+    unsigned width = 1U << order, shift = i * width % 8;
+    uint16_t v16 = GUINT16_TO_BE((uint16_t)value);
+    uint8_t *byte = &block[i * width / 8];
+
+    switch (order) {
+    case 3: *byte = value; break;
+    case 4: memcpy(byte, &v16, sizeof(v16)); break;
+    case 5: qcow2_put_be32(byte, value); break;
+    case 6: qcow2_put_be64(byte, value); break;
+    default: *byte = (*byte & ~(((1U << width) - 1) << shift)) | value << shift; break;
+    }
+}
+
+int coroutine_fn qcow2_write_refblock(BlockDriverState *bs, uint64_t index, const uint8_t *data)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t offset = s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK;
+    int ret = qcow2_co_check_write(bs, QCOW2_META_REFBLOCK, offset, s->cluster_size);
+
+    return ret < 0 ? ret : bdrv_co_pwrite(bs->file, offset, s->cluster_size, data, 0);
+}
+
+/* Makes room for one more block. */
+static int coroutine_fn make_room(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2RefBlock *victim = NULL, *b;
+    GHashTableIter iter;
+    int ret = 0;
+
+    if (g_hash_table_size(s->rc.blocks) < s->rc.max_blocks) {
+        return 0;
+    }
+    g_hash_table_iter_init(&iter, s->rc.blocks);
+    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&b)) {
+        if (!victim || b->used < victim->used) {
+            victim = b;
+        }
+    }
+    if (victim->dirty) {
+        ret = qcow2_write_refblock(bs, victim->index, victim->data);
+    }
+    if (ret == 0) {
+        g_hash_table_remove(s->rc.blocks, &victim->index);
+    }
+    return ret;
+}
+
+Qcow2RefBlock *qcow2_refblock_new(BDRVQcow2State *s, uint64_t index)
+{
+    Qcow2RefBlock *b = g_new0(Qcow2RefBlock, 1);
+
+    b->data = qemu_try_memalign(MAX(s->cluster_size, 4096U), s->cluster_size);
+    if (!b->data) {
+        g_free(b);
+        return NULL;
+    }
+    memset(b->data, 0, s->cluster_size);
+    b->index = index;
+    b->used = ++s->rc.clock;
+    g_hash_table_insert(s->rc.blocks, &b->index, b);
+    return b;
+}
+
+int coroutine_fn qcow2_refblock_get(BlockDriverState *bs, uint64_t index, Qcow2RefBlock **block)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t offset = index < s->rc.entries ? s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK : 0;
+    Qcow2RefBlock *b = g_hash_table_lookup(s->rc.blocks, &index);
+    int ret;
+
+    *block = b;
+    if (b) {
+        b->used = ++s->rc.clock;
+        return 0;
+    }
+    if (!offset) {
+        return 0;
+    }
+    if (offset & (s->cluster_size - 1) || offset > QCOW2_MAX_HOST_OFFSET) {
+        qcow2_signal_corruption(bs, "refcount block offset 0x%" PRIx64 " in entry %" PRIu64
+                                " of the refcount table is invalid", offset, index);
+        return -EIO;
+    }
+    ret = make_room(bs);
+    if (ret < 0) {
+        return ret;
+    }
+    b = qcow2_refblock_new(s, index);
+    if (!b) {
+        return -ENOMEM;
+    }
+    ret = bdrv_co_pread(bs->file, offset, s->cluster_size, b->data, 0);
+    if (ret < 0) {
+        g_hash_table_remove(s->rc.blocks, &index);
+        return ret;
+    }
+    *block = b;
+    return 0;
+}
+
+int coroutine_fn qcow2_get_refcount(BlockDriverState *bs, uint64_t cluster, uint64_t *refcount)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2RefBlock *b;
+    int ret = qcow2_refblock_get(bs, cluster >> s->refblock_bits, &b);
+
+    if (ret < 0) {
+        return ret;
+    }
+    *refcount = b ? qcow2_counter_get(s->refcount_order, b->data,
+                                      cluster & ((UINT64_C(1) << s->refblock_bits) - 1))
+                  : 0;
+    return 0;
+}
+
+static int coroutine_fn change_refcount(BlockDriverState *bs, uint64_t cluster, int delta)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t i = cluster & ((UINT64_C(1) << s->refblock_bits) - 1), value;
+    Qcow2RefBlock *b;
+    int ret = delta > 0 ? qcow2_refblock_need(bs, cluster >> s->refblock_bits, &b)
+                        : qcow2_refblock_get(bs, cluster >> s->refblock_bits, &b);
+
+    if (ret < 0) {
+        return ret;
+    }
+    value = b ? qcow2_counter_get(s->refcount_order, b->data, i) : 0;
+    if (delta > 0 ? value == s->refcount_max : value == 0) {
+        if (delta > 0) {
+            return -EINVAL;
+        }
+        qcow2_signal_corruption(bs, "the refcount of the cluster at 0x%" PRIx64 " would become"
+                                " negative", cluster << s->cluster_bits);
+        return -EIO;
+    }
+    qcow2_counter_set(s->refcount_order, b->data, i, value + delta);
+    b->dirty = true;
+    if (value + delta == 0) {
+        s->rc.free_hint = MIN(s->rc.free_hint, cluster);
+        if (s->rc.cursor >> s->cluster_bits == cluster) {
+            s->rc.cursor = 0;
+        }
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_raise_refcounts(BlockDriverState *bs, uint64_t cluster, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        int ret = change_refcount(bs, cluster + i, 1);
+
+        if (ret < 0) {
+            while (i-- > 0) {
+                change_refcount(bs, cluster + i, -1);
+            }
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_lower_refcounts(BlockDriverState *bs, uint64_t cluster, uint64_t count)
+{
+    int ret = 0;
+
+    for (uint64_t i = 0; i < count && ret == 0; i++) {
+        ret = change_refcount(bs, cluster + i, -1);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_set_refcount(BlockDriverState *bs, uint64_t cluster, uint64_t refcount)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2RefBlock *b;
+    int ret;
+
+    if (refcount > s->refcount_max) {
+        return -EINVAL;
+    }
+    ret = qcow2_refblock_need(bs, cluster >> s->refblock_bits, &b);
+    if (ret < 0) {
+        return ret;
+    }
+    qcow2_counter_set(s->refcount_order, b->data,
+                      cluster & ((UINT64_C(1) << s->refblock_bits) - 1), refcount);
+    b->dirty = true;
+    s->rc.free_hint = refcount ? s->rc.free_hint : MIN(s->rc.free_hint, cluster);
+    return 0;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compressed writes: whole clusters (the last one of the disk may be short, and is filled up with
+ * zeroes). A cluster that does not shrink is written as it is. What has data already is refused, as
+ * QEMU does: streams cannot be replaced in place, and are meant for images written once.
+ */
+#include "qcow2-write.h"
+
+#include "qcow2-compress.h"
+#include "qcow2-l2cache.h"
+#include "qcow2-l2table.h"
+#include "qcow2-overlap.h"
+#include "qcow2-reclaim.h"
+#include "qcow2-refcount.h"
+
+static uint64_t stream_entry(const BDRVQcow2State *s, uint64_t offset, uint32_t bytes)
+{
+    uint64_t sectors = ((offset + bytes - 1) >> 9) - (offset >> 9);
+
+    return offset | QCOW2_OFLAG_COMPRESSED | sectors << s->csize_shift;
+}
+
+/* Under the range lock, with the L2 table there. */
+static int coroutine_fn link_stream(BlockDriverState *bs, uint64_t guest, uint64_t entry)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t old[2], word[2] = { entry, 0 };
+    unsigned slot, index = qcow2_slice_index(s, guest);
+    int ret = qcow2_l2cache_lock(bs, qcow2_slice_key(s, guest), &slot);
+
+    if (ret < 0) {
+        return ret;
+    }
+    qcow2_get_entry(s, slot, index, old);
+    qcow2_slot_change_begin(&s->l2, slot);
+    qcow2_set_entry(s, slot, index, word);
+    qcow2_slot_change_end(&s->l2, slot);
+    qcow2_slot_set_dirty(&s->l2, slot);
+    qcow2_drop_entry(s, old);
+    s->l2_depends = true;
+    qemu_mutex_unlock(&s->meta);
+    return 0;
+}
+
+static int coroutine_fn store_stream(BlockDriverState *bs, uint64_t guest, const uint8_t *stream,
+                                     uint32_t bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t host;
+    int ret = qcow2_co_alloc_bytes(bs, bytes, &host);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = qcow2_co_check_write(bs, QCOW2_META_NONE, host, bytes);
+    if (ret == 0) {
+        ret = bdrv_co_pwrite(bs->file, host, bytes, stream, 0);
+    }
+    if (ret == 0) {
+        ret = link_stream(bs, guest, stream_entry(s, host, bytes));
+    }
+    if (ret < 0) {
+        qcow2_co_unalloc_bytes(bs, host, bytes);
+    }
+    return ret;
+}
+
+/* -EAGAIN: the range is somebody else's at the moment. */
+static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const uint8_t *stream,
+                                  uint32_t bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t cluster = guest >> s->cluster_bits;
+    Qcow2RangeLock lock;
+    Qcow2Extent ext;
+    int ret;
+
+    if (!qcow2_range_lock(s, &lock, cluster, cluster)) {
+        return -EAGAIN;
+    }
+    ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, guest));
+    if (ret == 0) {
+        ret = qcow2_co_map(bs, guest, s->cluster_size, &ext);
+    }
+    if (ret == 0 && (ext.kind == QCOW2_NORMAL || ext.kind == QCOW2_COMPRESSED ||
+                     ext.bytes < s->cluster_size)) {
+        ret = -EIO;
+    }
+    if (ret == 0) {
+        ret = store_stream(bs, guest, stream, bytes);
+    }
+    qcow2_range_unlock(s, &lock);
+    return ret;
+}
+
+/* One cluster, or the part of it that the disk has. */
+static int coroutine_fn write_cluster(BlockDriverState *bs, uint64_t guest, uint64_t bytes,
+                                      QEMUIOVector *qiov, size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    QEMU_AUTO_VFREE uint8_t *in = qemu_try_memalign(4096, s->cluster_size);
+    QEMU_AUTO_VFREE uint8_t *out = qemu_try_memalign(4096, s->cluster_size);
+    ssize_t size;
+    int ret;
+
+    if (!in || !out) {
+        return -ENOMEM;
+    }
+    qemu_iovec_to_buf(qiov, qiov_offset, in, bytes);
+    memset(in + bytes, 0, s->cluster_size - bytes);
+    size = qcow2_co_compress(s->hdr.compression_type, out, s->cluster_size - 1, in,
+                             s->cluster_size);
+    if (size < 0) {
+        return size;
+    }
+    if (size == 0) {
+        return qcow2_co_pwritev_part(bs, guest, bytes, qiov, qiov_offset, 0);
+    }
+    do {
+        ret = try_store(bs, guest, out, size);
+    } while (ret == -EAGAIN);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
+                                                  int64_t bytes, QEMUIOVector *qiov,
+                                                  size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned *users;
+    int ret = qcow2_co_begin_change(bs);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (s->external || !qcow2_compression_available(s->hdr.compression_type)) {
+        return -ENOTSUP;
+    }
+    if (qcow2_in_cluster(s, offset) ||
+        (qcow2_in_cluster(s, bytes) && (uint64_t)(offset + bytes) != qatomic_read(&s->size))) {
+        return -EINVAL;
+    }
+    users = qcow2_request_begin(s);
+    while (bytes && ret == 0) {
+        uint64_t n = MIN((uint64_t)bytes, (uint64_t)s->cluster_size);
+
+        ret = write_cluster(bs, offset, n, qiov, qiov_offset);
+        offset += n;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    qcow2_request_end(users);
+    return ret;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Metadata from RAM to the disk, in an order that keeps the image whole at every instant:
+ *
+ *   refcount blocks, then (flush) the refcount table where it has new blocks
+ *   flush: data and refcounts are there before anything refers to them
+ *   L2 slices
+ *   flush: new L2 tables are there before anything refers to them
+ *   L1 entries
+ *
+ * Flushes with nothing to order are left out. The last flush is the caller's.
+ */
+#ifndef BLOCK_QCOW2_WRITEBACK_H
+#define BLOCK_QCOW2_WRITEBACK_H
+
+#include "qcow2-state.h"
+
+/* Everything that was dirty when it was called is written when it returns 0. */
+int coroutine_fn qcow2_co_writeback(BlockDriverState *bs);
+
+/* The same, durable, with all clusters freed that wait for it. Nothing may be in flight. */
+int coroutine_fn qcow2_co_writeback_all(BlockDriverState *bs);
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Both go slice by slice under a range lock, and decide for each entry what it becomes:
+ *
+ *   zeroes, may unmap    "reads as zeroes" without a host cluster
+ *   zeroes               the same, but a host cluster of the guest's own is kept
+ *   discard              as zeroes with unmap, where the entry has something to give up, or
+ *                        where a backing file would shine through
+ *
+ * Version 2 has no "reads as zeroes": without a backing file an empty entry does it, with one
+ * the core is told to write zeroes (or to leave the discard).
+ */
+#include "qcow2-zero.h"
+
+#include "qcow2-l2cache.h"
+#include "qcow2-l2table.h"
+#include "qcow2-map.h"
+#include "qcow2-reclaim.h"
+#include "qcow2-write.h"
+#include "qcow2-writeback.h"
+
+typedef enum ZeroMode { ZERO_KEEP, ZERO_UNMAP, ZERO_DISCARD } ZeroMode;
+
+/* An image without a backing file reads as zeroes where nothing is allocated. */
+static bool has_backing(const BlockDriverState *bs)
+{
+    const BDRVQcow2State *s = bs->opaque;
+
+    return bs->backing || s->hdr.backing_file;
+}
+
+/* Which subclusters of the cluster at @guest does [@offset, @end) cover? */
+static uint64_t covered(const BDRVQcow2State *s, uint64_t guest, uint64_t offset, uint64_t end)
+{
+    uint64_t from = MAX(guest, offset) - guest, to = MIN(guest + s->cluster_size, end) - guest;
+    uint64_t granule = UINT64_C(1) << s->subcluster_bits;
+
+    if (end >= qatomic_read(&s->size)) {
+        to = s->cluster_size; /* what lies behind the end of the disk goes with it */
+    }
+    from >>= s->subcluster_bits;
+    to = DIV_ROUND_UP(to, granule);
+    return MAKE_64BIT_MASK(from, to - from);
+}
+
+/* Does the entry refer to anything? Cluster 0 of an external file is told by COPIED. */
+static bool has_something(const BDRVQcow2State *s, const uint64_t old[2])
+{
+    return (old[0] & (QCOW2_OFLAG_COMPRESSED | QCOW2_L2_OFFSET_MASK)) ||
+           (s->external && (old[0] & QCOW2_OFLAG_COPIED));
+}
+
+/* The entry's new value; false when it stays. *@drop: the old host cluster is given up. */
+static bool change_extended(const BlockDriverState *bs, const uint64_t old[2], uint64_t mask,
+                            ZeroMode mode, uint64_t word[2], bool *drop)
+{
+    bool compressed = old[0] & QCOW2_OFLAG_COMPRESSED;
+    bool whole = mask == QCOW2_BITMAP_ALL_ALLOC;
+    bool something = has_something(bs->opaque, old);
+    bool own = !compressed && (old[0] & QCOW2_OFLAG_COPIED);
+
+    if (mode == ZERO_DISCARD && !something && !has_backing(bs)) {
+        return false;
+    }
+    *drop = whole && something && (mode != ZERO_KEEP || !own);
+    word[0] = *drop || !something ? 0 : old[0];
+    word[1] = whole ? QCOW2_BITMAP_ALL_ZEROES
+                    : (old[1] & ~QCOW2_BITMAP_ALLOC(mask)) | QCOW2_BITMAP_ZERO(mask);
+    return word[0] != old[0] || word[1] != old[1];
+}
+
+static bool change_standard(const BlockDriverState *bs, const uint64_t old[2], ZeroMode mode,
+                            uint64_t word[2], bool *drop)
+{
+    const BDRVQcow2State *s = bs->opaque;
+    bool compressed = old[0] & QCOW2_OFLAG_COMPRESSED;
+    bool something = has_something(s, old);
+    bool own = !compressed && (old[0] & QCOW2_OFLAG_COPIED);
+
+    word[1] = 0;
+    if (!something && !has_backing(bs)) {
+        *drop = false;
+        return false; /* reads as zeroes as it is */
+    }
+    *drop = something && (mode != ZERO_KEEP || !own || s->hdr.version < 3);
+    if (s->hdr.version < 3) {
+        word[0] = 0;
+    } else {
+        word[0] = (*drop || !something ? 0 : old[0]) | QCOW2_OFLAG_ZERO;
+    }
+    return word[0] != old[0];
+}
+
+/* Under meta. */
+static void change_slot(BlockDriverState *bs, unsigned slot, uint64_t offset, uint64_t end,
+                        ZeroMode mode)
+{
+    BDRVQcow2State *s = bs->opaque;
+    bool any = false;
+
+    qcow2_slot_change_begin(&s->l2, slot);
+    for (uint64_t guest = qcow2_cluster_start(s, offset); guest < end; guest += s->cluster_size) {
+        unsigned index = qcow2_slice_index(s, guest);
+        uint64_t old[2], word[2];
+        bool drop, changed;
+
+        qcow2_get_entry(s, slot, index, old);
+        changed = s->extended ? change_extended(bs, old, covered(s, guest, offset, end), mode,
+                                                word, &drop)
+                              : change_standard(bs, old, mode, word, &drop);
+        if (changed) {
+            qcow2_set_entry(s, slot, index, word);
+            any = true;
+            if (drop) {
+                qcow2_drop_entry(s, old);
+            }
+        }
+    }
+    qcow2_slot_change_end(&s->l2, slot);
+    if (any) {
+        qcow2_slot_set_dirty(&s->l2, slot);
+    }
+}
+
+/* Is there anything to change? Looked up first, so as not to make tables for nothing. */
+static bool nothing_there(const BlockDriverState *bs, uint64_t offset)
+{
+    const BDRVQcow2State *s = bs->opaque;
+    uint64_t *table = qatomic_rcu_read(&s->l1);
+
+    return !has_backing(bs) &&
+           !(qatomic_read(&table[qcow2_l1_index(s, offset)]) & QCOW2_L1_OFFSET_MASK);
+}
+
+/* A compressed cluster cannot lose a part of itself by a change of its entry. */
+static int coroutine_fn check_parts(BlockDriverState *bs, uint64_t offset, uint64_t end)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    while (offset < end) {
+        Qcow2Extent ext;
+        int ret = qcow2_co_map(bs, offset, end - offset, &ext);
+        uint64_t first = qcow2_cluster_start(s, offset);
+        bool whole = first == offset && (end - first >= s->cluster_size ||
+                                         end >= qatomic_read(&s->size));
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (ext.kind == QCOW2_COMPRESSED && !whole) {
+            return -ENOTSUP;
+        }
+        offset += ext.bytes;
+    }
+    return 0;
+}
+
+static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64_t end,
+                                   ZeroMode mode, uint64_t *done)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2RangeLock lock;
+    unsigned slot;
+    int ret;
+
+    if (!qcow2_range_lock(s, &lock, offset >> s->cluster_bits, (end - 1) >> s->cluster_bits)) {
+        return 0;
+    }
+    end = MIN(end, (lock.last + 1) << s->cluster_bits);
+    ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, offset));
+    if (ret == 0 && s->extended) {
+        ret = check_parts(bs, offset, end);
+    }
+    if (ret == 0) {
+        ret = qcow2_l2cache_lock(bs, qcow2_slice_key(s, offset), &slot);
+    }
+    if (ret == 0) {
+        change_slot(bs, slot, offset, end, mode);
+        qemu_mutex_unlock(&s->meta);
+        *done = end - offset;
+    }
+    qcow2_range_unlock(s, &lock);
+    return ret;
+}
+
+static int coroutine_fn zero_range(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
+                                   ZeroMode mode)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t end = offset + bytes;
+    int ret = 0;
+
+    while (offset < end && ret == 0) {
+        uint64_t slice = (qcow2_slice_key(s, offset) + 1) << (s->cluster_bits + s->slice_bits);
+        uint64_t stop = MIN(end, slice), done = 0;
+        bool urgent;
+
+        if (nothing_there(bs, offset)) {
+            offset = stop;
+            continue;
+        }
+        ret = zero_slice(bs, offset, stop, mode, &done);
+        offset += done;
+        qemu_mutex_lock(&s->meta);
+        urgent = qcow2_reclaim_urgent(s);
+        qemu_mutex_unlock(&s->meta);
+        if (ret == 0 && urgent) {
+            ret = qcow2_co_writeback(bs);
+        }
+    }
+    return ret;
+}
+
+/* Aligned to subclusters, or ending with the disk? */
+static bool zeroes_aligned(const BDRVQcow2State *s, uint64_t offset, uint64_t bytes)
+{
+    uint64_t mask = (UINT64_C(1) << s->subcluster_bits) - 1;
+
+    return (offset & mask) == 0 &&
+           ((bytes & mask) == 0 || offset + bytes == qatomic_read(&s->size));
+}
+
+/* An external file that has to be right by itself gets real zeroes. */
+static int coroutine_fn zero_raw_data(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      BdrvRequestFlags flags)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (!s->external || !(s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW)) {
+        return 0;
+    }
+    return bdrv_co_pwrite_zeroes(s->data_file, offset, bytes, flags);
+}
+
+int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                        BdrvRequestFlags flags)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned *users;
+    int ret = qcow2_co_begin_change(bs);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!zeroes_aligned(s, offset, bytes) || (s->hdr.version < 3 && has_backing(bs))) {
+        return -ENOTSUP;
+    }
+    users = qcow2_request_begin(s);
+    ret = zero_raw_data(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP);
+    if (ret == 0) {
+        ret = zero_range(bs, offset, bytes,
+                         flags & BDRV_REQ_MAY_UNMAP && !s->external ? ZERO_UNMAP : ZERO_KEEP);
+    }
+    qcow2_request_end(users);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t size = qatomic_read(&s->size), end = offset + bytes;
+    unsigned *users;
+    int ret = qcow2_co_begin_change(bs);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (qcow2_in_cluster(s, offset) || (qcow2_in_cluster(s, end) && end != size)) {
+        return -ENOTSUP;
+    }
+    /* What a discarded cluster of an external file holds is still there for others to read. */
+    if ((s->hdr.version < 3 && has_backing(bs)) || s->external) {
+        return -ENOTSUP;
+    }
+    users = qcow2_request_begin(s);
+    ret = zero_range(bs, offset, bytes, ZERO_DISCARD);
+    qcow2_request_end(users);
+    return ret;
+}

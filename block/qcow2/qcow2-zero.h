@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* Zeroes and discards: changes of L2 entries without data. */
+#ifndef BLOCK_QCOW2_ZERO_H
+#define BLOCK_QCOW2_ZERO_H
+
+#include "block/block-driver.h"
+
+int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                        BdrvRequestFlags flags);
+int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: the driver table, and the callbacks that are too short for files of their own. Where to
+ * look for what:
+ *
+ *   qcow2-format.h       the format on the disk       qcow2-header.c   parsing the header
+ *   qcow2-state.h        an open image, its locks     qcow2-open.c     opening and closing
+ *   qcow2-map.c          guest offset to host         qcow2-l2cache.c  L2 slices in RAM
+ *   qcow2-read.c         reading, block status        qcow2-write.c    writing, copy-on-write
+ *   qcow2-zero.c         zeroes and discards          qcow2-range.c    who changes which cluster
+ *   qcow2-refcount.c     refcounts                    qcow2-alloc.c    finding free clusters
+ *   qcow2-writeback.c    metadata to the disk         qcow2-reclaim.c  clusters given up
+ *   qcow2-overlap.c      the metadata map             qcow2-compress.c deflate and zstd
+ */
+#include "qcow2.h"
+
+#include "block/block-image.h"
+
+#include "qcow2-open.h"
+#include "qcow2-read.h"
+#include "qcow2-state.h"
+#include "qcow2-write.h"
+#include "qcow2-writeback.h"
+#include "qcow2-zero.h"
+
+static int qcow2_probe(const uint8_t *buf, int buf_size, const char *filename)
+{
+    return buf_size >= 8 && qcow2_be32(buf) == QCOW2_MAGIC && qcow2_be32(buf + 4) >= 2 ? 100 : 0;
+}
+
+static void qcow2_refresh_limits(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    bs->bl.request_alignment = 1;
+    bs->bl.max_transfer = 0;
+    bs->bl.max_iov = IOV_MAX;
+    bs->bl.pwrite_zeroes_alignment = 1U << s->subcluster_bits;
+    bs->bl.pdiscard_alignment = s->cluster_size;
+    bs->bl.max_pwrite_zeroes = 0;
+    bs->bl.max_pdiscard = 0;
+}
+
+static int64_t coroutine_fn qcow2_co_getlength(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return qatomic_read(&s->size);
+}
+
+static int coroutine_fn qcow2_co_get_info(BlockDriverState *bs, BlockDriverInfo *bdi)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned l1_shift = s->cluster_bits + s->l2_bits;
+
+    bdi->cluster_size = s->cluster_size;
+    bdi->vm_state_offset = qcow2_l1_entries_needed(s->size, s->cluster_bits, s->extended)
+                           << l1_shift;
+    bdi->is_dirty = s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY;
+    return 0;
+}
+
+static int qcow2_has_zero_init(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return s->external ? bdrv_has_zero_init(s->data_file->bs) : 1;
+}
+
+static const char *const qcow2_strong_options[] = { NULL };
+
+BlockDriver bdrv_qcow2 = {
+    .format_name = "qcow2",
+    .instance_size = sizeof(BDRVQcow2State),
+    .is_format = true,
+    .supports_backing = true,
+    .bdrv_probe = qcow2_probe,
+    .bdrv_open = qcow2_open,
+    .bdrv_close = qcow2_close,
+    .bdrv_refresh_limits = qcow2_refresh_limits,
+    .bdrv_co_preadv_part = qcow2_co_preadv_part,
+    .bdrv_co_pwritev_part = qcow2_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = qcow2_co_pdiscard,
+    .bdrv_co_pwritev_compressed_part = qcow2_co_pwritev_compressed_part,
+    .bdrv_co_flush_to_os = qcow2_co_writeback,
+    .bdrv_co_block_status = qcow2_co_block_status,
+    .bdrv_co_getlength = qcow2_co_getlength,
+    .bdrv_co_get_info = qcow2_co_get_info,
+    .bdrv_has_zero_init = qcow2_has_zero_init,
+    .strong_runtime_opts = qcow2_strong_options,
+};
