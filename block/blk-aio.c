@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests by callback: a control block, a coroutine that does the work, and a bottom half that
- * calls back.
+ * Requests by callback: a control block, a coroutine that does the work, and a bottom
+ * half that calls back.
  *
  * All completions of a context, also those of requests that ended before blk_aio_*()
- * returned, queue up in its BlkContext; one bottom half calls back for all of them. So the
- * callback never runs early, and never in a coroutine: it may poll, drain and close. It runs inside a
- * defer_call section, so that requests sent by several callbacks are submitted together.
+ * returned, queue up in its BlkContext; one bottom half calls back for all of them. So
+ * the callback never runs early, and never in a coroutine: it may poll, drain and close.
+ * It runs inside a defer_call section, so that requests sent by several callbacks are
+ * submitted together.
  *
- * A BlkContext belongs to its context's home thread, control blocks are reused through it;
- * nothing here is locked or atomic.
+ * A BlkContext belongs to its context's home thread, control blocks are reused through
+ * it; nothing here is locked or atomic.
  */
 #include "node.h"
 #include "qemu/aio-wait.h"
@@ -23,20 +24,20 @@ typedef struct BlkContext BlkContext;
 typedef struct BlkAIOCB BlkAIOCB;
 struct BlkAIOCB {
     BlockAIOCB common;
-    BlkContext *bc;           /* of the request's context */
+    BlkContext *bc; /* of the request's context */
     BlockBackend *blk;
     int64_t offset, bytes;
     QEMUIOVector *qiov;
     BdrvRequestFlags flags;
     int ret;
-    bool home;                /* which counter has it */
-    bool wait;                /* was sent while drained */
-    BlkAIOCB *next;           /* in done or free */
+    bool home;      /* which counter has it */
+    bool wait;      /* was sent while drained */
+    BlkAIOCB *next; /* in done or free */
 };
 
 struct BlkContext {
     AioContext *ctx;
-    QEMUBH *bh;               /* calls back; scheduled while done is not empty */
+    QEMUBH *bh; /* calls back; scheduled while done is not empty */
     BlkAIOCB *done, **done_tail;
     unsigned nb_done;
     BlkAIOCB *free;
@@ -51,7 +52,10 @@ static const char context_key; /* its address names our data in the context */
 /* Changes whenever a BlkContext goes: what threads remember of them is void. Atomic. */
 static unsigned context_generation;
 
-/* What this thread used last. Initial-exec: __tls_get_addr would cost as much as the rest. */
+/*
+ * What this thread used last. Initial-exec: __tls_get_addr would cost as much as the
+ * rest.
+ */
 static __thread struct {
     AioContext *ctx;
     BlkContext *bc;
@@ -93,7 +97,10 @@ static BlkContext *QEMU_NOINLINE blk_context_find(AioContext *ctx)
     return bc;
 }
 
-/* The calling thread's; NULL when it has no context. Not inlined: the thread may change over a yield. */
+/*
+ * The calling thread's; NULL when it has no context. Not inlined: the thread may change
+ * over a yield.
+ */
 static BlkContext *QEMU_NOINLINE blk_context_current(void)
 {
     AioContext *ctx = qemu_get_current_aio_context();
@@ -143,8 +150,9 @@ static inline void acb_call_back(BlkAIOCB *acb)
     BlockBackend *blk = acb->blk;
 
     /*
-     * In the home thread the request is over before the callback: that may drain, and must not
-     * wait for itself. A drain of the home thread waits for callbacks of other threads.
+     * In the home thread the request is over before the callback: that may drain, and
+     * must not wait for itself. A drain of the home thread waits for callbacks of other
+     * threads.
      */
     if (likely(acb->home)) {
         blk_end_request(blk, true);
@@ -160,7 +168,7 @@ static inline void acb_call_back(BlkAIOCB *acb)
 static void call_back_bh(void *opaque)
 {
     BlkContext *bc = opaque;
-    unsigned n = bc->nb_done; /* those that come meanwhile: next time, others want to run too */
+    unsigned n = bc->nb_done; /* later ones: next time, others want to run too */
 
     if (n > 1) {
         qemu_bh_schedule(bc->bh); /* a callback that polls finds the rest */
@@ -229,8 +237,8 @@ static void coroutine_fn read_entry(void *opaque)
     BlkAIOCB *acb = opaque;
 
     acb_begin(acb);
-    acb_finish(acb, blk_do_preadv(acb->blk, acb->offset, acb->bytes, acb->qiov, 0,
-                                  acb->flags));
+    acb_finish(
+        acb, blk_do_preadv(acb->blk, acb->offset, acb->bytes, acb->qiov, 0, acb->flags));
 }
 
 static void coroutine_fn write_entry(void *opaque)
@@ -238,8 +246,8 @@ static void coroutine_fn write_entry(void *opaque)
     BlkAIOCB *acb = opaque;
 
     acb_begin(acb);
-    acb_finish(acb, blk_do_pwritev(acb->blk, acb->offset, acb->bytes, acb->qiov, 0,
-                                   acb->flags));
+    acb_finish(
+        acb, blk_do_pwritev(acb->blk, acb->offset, acb->bytes, acb->qiov, 0, acb->flags));
 }
 
 static void coroutine_fn zero_entry(void *opaque)
@@ -247,8 +255,7 @@ static void coroutine_fn zero_entry(void *opaque)
     BlkAIOCB *acb = opaque;
 
     acb_begin(acb);
-    acb_finish(acb, blk_do_pwrite_zeroes(acb->blk, acb->offset, acb->bytes,
-                                         acb->flags));
+    acb_finish(acb, blk_do_pwrite_zeroes(acb->blk, acb->offset, acb->bytes, acb->flags));
 }
 
 static void coroutine_fn discard_entry(void *opaque)
@@ -311,7 +318,8 @@ BlockAIOCB *blk_aio_pwritev(BlockBackend *blk, int64_t offset, QEMUIOVector *qio
 }
 
 BlockAIOCB *blk_aio_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
-                                  BdrvRequestFlags flags, BlockCompletionFunc *cb, void *opaque)
+                                  BdrvRequestFlags flags, BlockCompletionFunc *cb,
+                                  void *opaque)
 {
     return send(blk, zero_entry, offset, bytes, NULL, flags, cb, opaque);
 }

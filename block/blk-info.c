@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a BlockBackend tells of its image, and its small settings. Home thread or a coroutine. */
+/*
+ * What a BlockBackend tells of its image, and its small settings. Home thread or a
+ * coroutine.
+ */
 #include "node.h"
 
 bool blk_is_available(BlockBackend *blk)

@@ -47,8 +47,8 @@ static void open_perms(int flags, uint64_t *perm, uint64_t *shared)
     }
 }
 
-BlockBackend *blk_new_open(const char *filename, const char *reference, BlockOptions *options,
-                           int flags, Error **errp)
+BlockBackend *blk_new_open(const char *filename, const char *reference,
+                           BlockOptions *options, int flags, Error **errp)
 {
     AioContext *ctx = thread_context_begin();
     BlockBackend *blk = NULL;
@@ -153,8 +153,8 @@ static void move_to_context(void *opaque)
         bdrv_set_node_context(blk->root.bs, move->to);
     }
     /*
-     * Requests may have begun in one thread and ended in another: only the sum is zero, and
-     * the new home thread begins with all of it in the shared counter.
+     * Requests may have begun in one thread and ended in another: only the sum is zero,
+     * and the new home thread begins with all of it in the shared counter.
      */
     qatomic_add(&blk->other_in_flight, blk->home_in_flight);
     blk->home_in_flight = 0;
@@ -185,7 +185,10 @@ int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp
 
 /* --- requests by coroutine --- */
 
-/* Waits until nobody drains. Nothing is in flight meanwhile, so the request is not counted. */
+/*
+ * Waits until nobody drains. Nothing is in flight meanwhile, so the request is not
+ * counted.
+ */
 void coroutine_fn blk_wait_while_drained(BlockBackend *blk, bool *home)
 {
     while (blk_is_quiesced(blk)) {
@@ -252,7 +255,8 @@ static int coroutine_fn check_write(BlockBackend *blk, int64_t offset, int64_t b
 }
 
 int coroutine_fn blk_do_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags)
 {
     BlockDriverState *bs;
     int ret;
@@ -263,12 +267,14 @@ int coroutine_fn blk_do_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
         return driver_preadv(bs, offset, bytes, qiov, qiov_offset, 0);
     }
     ret = check_request(blk, offset, bytes);
-    return ret < 0 ? ret
-                   : bdrv_co_preadv_part(&blk->root, offset, bytes, qiov, qiov_offset, flags);
+    return ret < 0
+               ? ret
+               : bdrv_co_preadv_part(&blk->root, offset, bytes, qiov, qiov_offset, flags);
 }
 
 int coroutine_fn blk_do_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
-                                QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+                                QEMUIOVector *qiov, size_t qiov_offset,
+                                BdrvRequestFlags flags)
 {
     int ret;
 
@@ -282,8 +288,8 @@ int coroutine_fn blk_do_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes
     return bdrv_co_pwritev_part(&blk->root, offset, bytes, qiov, qiov_offset, flags);
 }
 
-int coroutine_fn blk_do_pwrite_zeroes(BlockBackend *blk, int64_t offset,
-                                      int64_t bytes, BdrvRequestFlags flags)
+int coroutine_fn blk_do_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                      BdrvRequestFlags flags)
 {
     int ret;
 
@@ -362,8 +368,8 @@ int coroutine_fn blk_co_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
     return blk_co_pwritev_part(blk, offset, bytes, &qiov, 0, flags);
 }
 
-int coroutine_fn blk_co_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
-                                          const void *buf)
+int coroutine_fn blk_co_pwrite_compressed(BlockBackend *blk, int64_t offset,
+                                          int64_t bytes, const void *buf)
 {
     return blk_co_pwrite(blk, offset, bytes, buf, BDRV_REQ_WRITE_COMPRESSED);
 }
@@ -415,7 +421,8 @@ static int coroutine_fn truncate_checked(BlockBackend *blk, int64_t offset, bool
 }
 
 int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
-                                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+                                 PreallocMode prealloc, BdrvRequestFlags flags,
+                                 Error **errp)
 {
     int ret;
 
@@ -504,8 +511,12 @@ static void coroutine_fn call_block_status(CoCall *c)
 int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                BdrvRequestFlags flags)
 {
-    BlkCall b = { .call.fn = call_preadv, .blk = blk, .offset = offset, .bytes = bytes,
-                  .qiov = qiov, .flags = flags };
+    BlkCall b = { .call.fn = call_preadv,
+                  .blk = blk,
+                  .offset = offset,
+                  .bytes = bytes,
+                  .qiov = qiov,
+                  .flags = flags };
 
     return co_call(&b.call);
 }
@@ -513,8 +524,12 @@ int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *q
 int blk_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                 BdrvRequestFlags flags)
 {
-    BlkCall b = { .call.fn = call_pwritev, .blk = blk, .offset = offset, .bytes = bytes,
-                  .qiov = qiov, .flags = flags };
+    BlkCall b = { .call.fn = call_pwritev,
+                  .blk = blk,
+                  .offset = offset,
+                  .bytes = bytes,
+                  .qiov = qiov,
+                  .flags = flags };
 
     return co_call(&b.call);
 }
@@ -535,14 +550,19 @@ int blk_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes, const void *buf
     return blk_pwritev(blk, offset, bytes, &qiov, flags);
 }
 
-int blk_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes, const void *buf)
+int blk_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
+                          const void *buf)
 {
     return blk_pwrite(blk, offset, bytes, buf, BDRV_REQ_WRITE_COMPRESSED);
 }
 
-int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                      BdrvRequestFlags flags)
 {
-    BlkCall b = { .call.fn = call_pwrite_zeroes, .blk = blk, .offset = offset, .bytes = bytes,
+    BlkCall b = { .call.fn = call_pwrite_zeroes,
+                  .blk = blk,
+                  .offset = offset,
+                  .bytes = bytes,
                   .flags = flags };
 
     return co_call(&b.call);
@@ -550,7 +570,9 @@ int blk_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes, BdrvRequ
 
 int blk_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes)
 {
-    BlkCall b = { .call.fn = call_pdiscard, .blk = blk, .offset = offset, .bytes = bytes };
+    BlkCall b = {
+        .call.fn = call_pdiscard, .blk = blk, .offset = offset, .bytes = bytes
+    };
 
     return co_call(&b.call);
 }
@@ -565,15 +587,23 @@ int blk_flush(BlockBackend *blk)
 int blk_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
                  BdrvRequestFlags flags, Error **errp)
 {
-    BlkCall b = { .call.fn = call_truncate, .blk = blk, .offset = offset, .exact = exact,
-                  .prealloc = prealloc, .flags = flags, .errp = errp };
+    BlkCall b = { .call.fn = call_truncate,
+                  .blk = blk,
+                  .offset = offset,
+                  .exact = exact,
+                  .prealloc = prealloc,
+                  .flags = flags,
+                  .errp = errp };
 
     return co_call(&b.call);
 }
 
 int blk_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum)
 {
-    BlkCall b = { .call.fn = call_block_status, .blk = blk, .offset = offset, .bytes = bytes,
+    BlkCall b = { .call.fn = call_block_status,
+                  .blk = blk,
+                  .offset = offset,
+                  .bytes = bytes,
                   .pnum = pnum };
 
     return co_call(&b.call);
@@ -588,7 +618,8 @@ int blk_make_zero(BlockBackend *blk, BdrvRequestFlags flags)
         return length;
     }
     for (int64_t offset = 0; offset < length; offset += n) {
-        int ret = blk_block_status(blk, offset, MIN(length - offset, BDRV_REQUEST_MAX_BYTES), &n);
+        int ret = blk_block_status(blk, offset,
+                                   MIN(length - offset, BDRV_REQUEST_MAX_BYTES), &n);
 
         if (ret >= 0 && !(ret & BDRV_BLOCK_ZERO)) {
             ret = blk_pwrite_zeroes(blk, offset, n, flags | BDRV_REQ_NO_FALLBACK);

@@ -2,9 +2,9 @@
 /*
  * Blocking calls: coroutine code for callers outside of coroutines, in any thread.
  *
- * A thread without an AioContext gets a private one. It is the thread's current context only
- * while a blocking call runs, as nobody polls it otherwise: requests by callback that such a thread
- * sends go to the backend's home context instead.
+ * A thread without an AioContext gets a private one. It is the thread's current context
+ * only while a blocking call runs, as nobody polls it otherwise: requests by callback
+ * that such a thread sends go to the backend's home context instead.
  */
 #include "node.h"
 #include "qemu/aio-wait.h"

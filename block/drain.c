@@ -2,14 +2,14 @@
 /*
  * Drain: between begin and end no request is in flight, and new ones wait.
  *
- * Quiescing goes up: a node that is drained quiesces its parents, up to the backends, where
- * requests come in and are held back. Requests are counted there (and by drivers
+ * Quiescing goes up: a node that is drained quiesces its parents, up to the backends,
+ * where requests come in and are held back. Requests are counted there (and by drivers
  * that work in the background, at their node), so a node is still when nothing above it
  * and nothing of its own is in flight.
  *
  * All of it runs in the home thread, which polls its context until the counts are zero.
- * Other threads' drains are carried out there on their behalf. The counts of other threads
- * and the quiesce counter are a pair of flags, each side writes its own and then
+ * Other threads' drains are carried out there on their behalf. The counts of other
+ * threads and the quiesce counter are a pair of flags, each side writes its own and then
  * looks at the other's: blk_begin_request() and blk_quiesce().
  */
 #include "node.h"
@@ -31,7 +31,8 @@ void blk_unquiesce(BlockBackend *blk)
 
     qemu_mutex_lock(&blk->queue_lock);
     g_assert(blk->quiesce > 0);
-    qatomic_store_release(&blk->quiesce, blk->quiesce - 1); /* pairs with blk_is_quiesced() */
+    qatomic_store_release(&blk->quiesce,
+                          blk->quiesce - 1); /* pairs with blk_is_quiesced() */
     if (blk->quiesce == 0) {
         woken = wait_list_take(&blk->waiting);
     }
@@ -142,8 +143,7 @@ static void backend_begin(void *opaque)
     if (blk->root.bs) {
         bdrv_quiesce(blk->root.bs);
     }
-    AIO_WAIT_WHILE(blk->ctx,
-                   blk_busy(blk) || (blk->root.bs && bdrv_busy(blk->root.bs)));
+    AIO_WAIT_WHILE(blk->ctx, blk_busy(blk) || (blk->root.bs && bdrv_busy(blk->root.bs)));
 }
 
 static void backend_end(void *opaque)

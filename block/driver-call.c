@@ -2,10 +2,10 @@
 /*
  * The one place where the block layer calls a driver's data callbacks.
  *
- * Each call is checked on both sides: what the core promised (range, alignment, flags) before,
- * what the driver promised (0 or -errno, never a count) after. A broken promise is a bug
- * in the core or the driver and aborts with the driver's name, since the next step
- * would be to damage an image. Nothing is adjusted here; see io.c for that.
+ * Each call is checked on both sides: what the core promised (range, alignment, flags)
+ * before, what the driver promised (0 or -errno, never a count) after. A broken promise
+ * is a bug in the core or the driver and aborts with the driver's name, since the next
+ * step would be to damage an image. Nothing is adjusted here; see io.c for that.
  */
 #include "node.h"
 
@@ -26,25 +26,27 @@ static void QEMU_NORETURN G_GNUC_PRINTF(3, 4) QEMU_NOINLINE
  * Data requests: aligned, and within what a length can be. Requests may reach beyond
  * the length: by rounding, or because a write makes the file of a format grow.
  */
-static inline void check_call(const BlockDriverState *bs, const char *call, int64_t offset,
-                              int64_t bytes, unsigned flags, unsigned supported)
+static inline void check_call(const BlockDriverState *bs, const char *call,
+                              int64_t offset, int64_t bytes, unsigned flags,
+                              unsigned supported)
 {
     uint64_t mask = bs->core->align_mask;
 
     if (unlikely(offset < 0 || bytes <= 0 || bytes > BDRV_MAX_LENGTH - offset ||
                  (((uint64_t)offset | (uint64_t)bytes) & mask) || (flags & ~supported))) {
-        contract_broken(bs, call, "offset %" PRId64 ", %" PRId64 " bytes, flags 0x%x", offset,
-                        bytes, flags);
+        contract_broken(bs, call, "offset %" PRId64 ", %" PRId64 " bytes, flags 0x%x",
+                        offset, bytes, flags);
     }
 }
 
-static inline void check_vector(const BlockDriverState *bs, const char *call, int64_t bytes,
-                                const QEMUIOVector *qiov, size_t qiov_offset)
+static inline void check_vector(const BlockDriverState *bs, const char *call,
+                                int64_t bytes, const QEMUIOVector *qiov,
+                                size_t qiov_offset)
 {
     if (unlikely(qiov_offset > qiov->size || (size_t)bytes > qiov->size - qiov_offset ||
                  (bs->bl.max_transfer && bytes > bs->bl.max_transfer))) {
-        contract_broken(bs, call, "%" PRId64 " bytes with a vector of %zu from %zu on", bytes,
-                        qiov->size, qiov_offset);
+        contract_broken(bs, call, "%" PRId64 " bytes with a vector of %zu from %zu on",
+                        bytes, qiov->size, qiov_offset);
     }
 }
 
@@ -57,35 +59,38 @@ static inline int check_result(const BlockDriverState *bs, const char *call, int
 }
 
 int coroutine_fn driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags)
 {
     check_call(bs, "read", offset, bytes, flags, bs->supported_read_flags);
     check_vector(bs, "read", bytes, qiov, qiov_offset);
-    return check_result(bs, "read",
-                        bs->drv->bdrv_co_preadv_part(bs, offset, bytes, qiov, qiov_offset,
-                                                     flags));
+    return check_result(
+        bs, "read",
+        bs->drv->bdrv_co_preadv_part(bs, offset, bytes, qiov, qiov_offset, flags));
 }
 
 int coroutine_fn driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+                                QEMUIOVector *qiov, size_t qiov_offset,
+                                BdrvRequestFlags flags)
 {
     check_call(bs, "write", offset, bytes, flags, bs->supported_write_flags);
     check_vector(bs, "write", bytes, qiov, qiov_offset);
-    return check_result(bs, "write",
-                        bs->drv->bdrv_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset,
-                                                      flags));
+    return check_result(
+        bs, "write",
+        bs->drv->bdrv_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, flags));
 }
 
-int coroutine_fn driver_pwritev_compressed(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                           QEMUIOVector *qiov, size_t qiov_offset)
+int coroutine_fn driver_pwritev_compressed(BlockDriverState *bs, int64_t offset,
+                                           int64_t bytes, QEMUIOVector *qiov,
+                                           size_t qiov_offset)
 {
     const char *call = "compressed write";
 
     check_call(bs, call, offset, bytes, 0, 0);
     check_vector(bs, call, bytes, qiov, qiov_offset);
-    return check_result(bs, call,
-                        bs->drv->bdrv_co_pwritev_compressed_part(bs, offset, bytes, qiov,
-                                                                 qiov_offset));
+    return check_result(
+        bs, call,
+        bs->drv->bdrv_co_pwritev_compressed_part(bs, offset, bytes, qiov, qiov_offset));
 }
 
 int coroutine_fn driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -126,8 +131,8 @@ int coroutine_fn driver_block_status(BlockDriverState *bs, bool want_zero, int64
         return ret;
     }
     if (*pnum <= 0 || *pnum > bytes || ((uint64_t)*pnum & bs->core->align_mask)) {
-        contract_broken(bs, "block status", "said %" PRId64 " of %" PRId64 " bytes", *pnum,
-                        bytes);
+        contract_broken(bs, "block status", "said %" PRId64 " of %" PRId64 " bytes",
+                        *pnum, bytes);
     }
     if ((ret & (BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_RAW)) && !*file) {
         contract_broken(bs, "block status", "flags 0x%x without a file", ret);
@@ -136,7 +141,8 @@ int coroutine_fn driver_block_status(BlockDriverState *bs, bool want_zero, int64
 }
 
 int coroutine_fn driver_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+                                 PreallocMode prealloc, BdrvRequestFlags flags,
+                                 Error **errp)
 {
     ERRP_GUARD();
     int ret = bs->drv->bdrv_co_truncate(bs, offset, exact, prealloc, flags, errp);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver table, and the choice of a driver by name, by protocol prefix, by the kind of file or by
- * the image's first bytes.
+ * The driver table, and the choice of a driver by name, by protocol prefix, by the kind
+ * of file or by the image's first bytes.
  *
  * The table is filled once and only grows; a lock covers registration, readers see a
  * list whose links are published with release.
@@ -10,6 +10,7 @@
 #include "qcow2/qcow2.h"
 
 /* One line a driver, sorted. */
+/* clang-format off */
 static BlockDriver *const built_in[] = {
     &bdrv_file,
     &bdrv_host_device,
@@ -18,6 +19,7 @@ static BlockDriver *const built_in[] = {
     &bdrv_qcow2,
     &bdrv_raw,
 };
+/* clang-format on */
 
 typedef struct DriverLink DriverLink;
 struct DriverLink {

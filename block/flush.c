@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flush: the driver's caches to the operating system, those of this node to the disk, then
- * the children.
+ * Flush: the driver's caches to the operating system, those of this node to the disk,
+ * then the children.
  *
- * A node counts its writes (write_gen); a flush that finds nothing new since the last good
- * one has nothing to ask of the disk. One flush of a node runs at a time, as the next one
- * covers all writes that ended before it began.
+ * A node counts its writes (write_gen); a flush that finds nothing new since the last
+ * good one has nothing to ask of the disk. One flush of a node runs at a time, as the
+ * next one covers all writes that ended before it began.
  *
- * When the disk reports that it lost writes, it does so once: the kernel has dropped the pages,
- * and the next fsync would succeed without them. So the error sticks to the node
+ * When the disk reports that it lost writes, it does so once: the kernel has dropped the
+ * pages, and the next fsync would succeed without them. So the error sticks to the node
  * until it is opened anew.
  */
 #include "node.h"
@@ -95,7 +95,8 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     if (bs->drv->bdrv_co_flush_to_os) {
         ret = driver_flush_to_os(bs);
     }
-    if (ret == 0 && bs->drv->bdrv_co_flush_to_disk && !(bs->open_flags & BDRV_O_NO_FLUSH)) {
+    if (ret == 0 && bs->drv->bdrv_co_flush_to_disk &&
+        !(bs->open_flags & BDRV_O_NO_FLUSH)) {
         ret = flush_this_disk(bs);
     }
     return ret < 0 ? ret : flush_children(bs);

@@ -41,8 +41,8 @@ static bool option_known(const BlockCreateOption *table, const char *key)
 }
 
 /* Before anything is touched: a mistyped option must not leave a file behind. */
-static int check_create_options(BlockDriver *drv, const char *filename, const BlockOptions *opts,
-                                Error **errp)
+static int check_create_options(BlockDriver *drv, const char *filename,
+                                const BlockOptions *opts, Error **errp)
 {
     const BlockCreateOption *protocol = bdrv_protocol_create_options(filename, NULL);
 
@@ -61,7 +61,10 @@ int bdrv_create(BlockDriver *drv, const char *filename, BlockOptions *opts, Erro
 {
     ERRP_GUARD();
     g_autoptr(BlockOptions) owned = opts ? opts : blk_options_new();
-    CreateCall cc = { .call.fn = call_create, .drv = drv, .filename = filename, .opts = owned,
+    CreateCall cc = { .call.fn = call_create,
+                      .drv = drv,
+                      .filename = filename,
+                      .opts = owned,
                       .errp = errp };
     int ret;
 
@@ -106,9 +109,9 @@ int bdrv_parse_cache_mode(const char *mode, int *flags, bool *writethrough)
         int flags;
         bool writethrough;
     } modes[] = {
-        { "none", BDRV_O_NOCACHE, false }, { "off", BDRV_O_NOCACHE, false },
+        { "none", BDRV_O_NOCACHE, false },      { "off", BDRV_O_NOCACHE, false },
         { "directsync", BDRV_O_NOCACHE, true }, { "writeback", 0, false },
-        { "unsafe", BDRV_O_NO_FLUSH, false }, { "writethrough", 0, true },
+        { "unsafe", BDRV_O_NO_FLUSH, false },   { "writethrough", 0, true },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
@@ -194,7 +197,8 @@ BlockDriverState *bdrv_backing_bs(BlockDriverState *bs)
 }
 
 void bdrv_iterate_children(BlockDriverState *bs,
-                           void (*it)(void *opaque, const char *name, BlockDriverState *child),
+                           void (*it)(void *opaque, const char *name,
+                                      BlockDriverState *child),
                            void *opaque)
 {
     for (guint i = 0; i < bs->core->children->len; i++) {

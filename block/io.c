@@ -8,8 +8,8 @@
  *   too large   split at max_transfer and max_iov
  *   too many    small buffers, more than max_iov for a block: copied into one
  *
- * Plain reads are not tracked: a read-modify-write puts the same bytes back around its own,
- * so a reader never sees anything that was not written.
+ * Plain reads are not tracked: a read-modify-write puts the same bytes back around its
+ * own, so a reader never sees anything that was not written.
  */
 #include "node.h"
 
@@ -27,15 +27,17 @@ int check_range_qiov(int64_t offset, int64_t bytes, const QEMUIOVector *qiov,
     if (check_range(offset, bytes) < 0 || bytes > BDRV_REQUEST_MAX_BYTES) {
         return -EIO;
     }
-    return qiov_offset > qiov->size || (size_t)bytes > qiov->size - qiov_offset ? -EIO : 0;
+    return qiov_offset > qiov->size || (size_t)bytes > qiov->size - qiov_offset ? -EIO
+                                                                                : 0;
 }
 
 int64_t coroutine_fn bdrv_co_length_for(BlockDriverState *bs, int64_t end)
 {
     int64_t length = qatomic_read(&bs->core->length);
 
-    return unlikely(end > length && bs->drv->has_variable_length) ? bdrv_co_refresh_length(bs)
-                                                                  : length;
+    return unlikely(end > length && bs->drv->has_variable_length)
+               ? bdrv_co_refresh_length(bs)
+               : length;
 }
 
 int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs)
@@ -63,15 +65,19 @@ static int64_t bytes_in_max_iov(const BlockDriverState *bs, QEMUIOVector *qiov,
     return (sum - head) & ~(size_t)bs->core->align_mask;
 }
 
-/* The next piece of a request; *@bounce: not even a block of it fits into max_iov buffers. */
-static int64_t next_piece(const BlockDriverState *bs, QEMUIOVector *qiov, size_t qiov_offset,
-                          int64_t bytes, bool *bounce)
+/*
+ * The next piece of a request; *@bounce: not even a block of it fits into max_iov
+ * buffers.
+ */
+static int64_t next_piece(const BlockDriverState *bs, QEMUIOVector *qiov,
+                          size_t qiov_offset, int64_t bytes, bool *bounce)
 {
     int64_t n = MIN_NON_ZERO(bs->bl.max_transfer, bytes);
     int64_t fits = bytes_in_max_iov(bs, qiov, qiov_offset, n);
 
     *bounce = fits == 0;
-    return fits ? fits : MIN(n, MAX((int64_t)MAX_BOUNCE, (int64_t)bs->bl.request_alignment));
+    return fits ? fits
+                : MIN(n, MAX((int64_t)MAX_BOUNCE, (int64_t)bs->bl.request_alignment));
 }
 
 static int coroutine_fn write_piece(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -86,8 +92,8 @@ static int coroutine_fn write_piece(BlockDriverState *bs, int64_t offset, int64_
 }
 
 static int coroutine_fn bounce_piece(BlockDriverState *bs, bool write, int64_t offset,
-                                     int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
-                                     BdrvRequestFlags flags)
+                                     int64_t bytes, QEMUIOVector *qiov,
+                                     size_t qiov_offset, BdrvRequestFlags flags)
 {
     QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(bs, bytes);
     QEMUIOVector local;
@@ -137,7 +143,8 @@ static int coroutine_fn transfer(BlockDriverState *bs, bool write, int64_t offse
 
 /* Beyond the end of the image there are zeroes. */
 int coroutine_fn read_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                              QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+                              QEMUIOVector *qiov, size_t qiov_offset,
+                              BdrvRequestFlags flags)
 {
     int64_t length = bdrv_co_length_for(bs, offset + bytes);
     int64_t mask = (int64_t)bs->core->align_mask;
@@ -197,12 +204,13 @@ int coroutine_fn write_finish(BlockDriverState *bs, int64_t end, int ret, bool f
 
 static inline bool fua_needs_flush(const BlockDriverState *bs, BdrvRequestFlags flags)
 {
-    return (flags & BDRV_REQ_FUA) &&
-           (!(bs->supported_write_flags & BDRV_REQ_FUA) || (flags & BDRV_REQ_WRITE_COMPRESSED));
+    return (flags & BDRV_REQ_FUA) && (!(bs->supported_write_flags & BDRV_REQ_FUA) ||
+                                      (flags & BDRV_REQ_WRITE_COMPRESSED));
 }
 
 int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags)
 {
     bool possible = flags & BDRV_REQ_WRITE_COMPRESSED
                         ? bs->drv->bdrv_co_pwritev_compressed_part != NULL
@@ -222,12 +230,12 @@ int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t byt
 /* --- padding --- */
 
 /*
- * What an unaligned request gets around it: head bytes before, tail bytes behind, out of one or
- * two blocks in buf. With both ends in the same block there is one.
+ * What an unaligned request gets around it: head bytes before, tail bytes behind, out of
+ * one or two blocks in buf. With both ends in the same block there is one.
  */
 typedef struct Padding {
     int64_t head, tail;
-    int64_t start, bytes;     /* of the padded request */
+    int64_t start, bytes; /* of the padded request */
     uint8_t *buf;
     int64_t buf_bytes;
     QEMUIOVector qiov;
@@ -253,8 +261,9 @@ static int padding_init(Padding *pad, BlockDriverState *bs, int64_t offset, int6
     if (!pad->buf) {
         return -ENOMEM;
     }
-    ret = qemu_iovec_init_extended(&pad->qiov, pad->buf, pad->head, qiov, qiov_offset, bytes,
-                                   pad->buf + pad->buf_bytes - pad->tail, pad->tail);
+    ret =
+        qemu_iovec_init_extended(&pad->qiov, pad->buf, pad->head, qiov, qiov_offset,
+                                 bytes, pad->buf + pad->buf_bytes - pad->tail, pad->tail);
     if (ret < 0) {
         qemu_vfree(pad->buf);
     }
@@ -291,14 +300,13 @@ static int coroutine_fn padding_read(Padding *pad, BlockDriverState *bs)
     return ret;
 }
 
-
 static int coroutine_fn padded_request(BlockDriverState *bs, bool write, int64_t offset,
-                                       int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
-                                       BdrvRequestFlags flags);
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       size_t qiov_offset, BdrvRequestFlags flags);
 
 static int coroutine_fn linear_request(BlockDriverState *bs, bool write, int64_t offset,
-                                       int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
-                                       BdrvRequestFlags flags)
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       size_t qiov_offset, BdrvRequestFlags flags)
 {
     QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(bs, bytes);
     QEMUIOVector local;
@@ -319,8 +327,8 @@ static int coroutine_fn linear_request(BlockDriverState *bs, bool write, int64_t
 }
 
 static int coroutine_fn padded_request(BlockDriverState *bs, bool write, int64_t offset,
-                                       int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset,
-                                       BdrvRequestFlags flags)
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       size_t qiov_offset, BdrvRequestFlags flags)
 {
     Padding pad;
     int ret;
@@ -353,7 +361,8 @@ static inline bool is_aligned(const BlockDriverState *bs, int64_t offset, int64_
 
 static int coroutine_fn QEMU_NOINLINE read_general(BlockDriverState *bs, int64_t offset,
                                                    int64_t bytes, QEMUIOVector *qiov,
-                                                   size_t qiov_offset, BdrvRequestFlags flags)
+                                                   size_t qiov_offset,
+                                                   BdrvRequestFlags flags)
 {
     int ret = check_range_qiov(offset, bytes, qiov, qiov_offset);
 

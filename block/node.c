@@ -2,10 +2,10 @@
 /*
  * The graph: nodes, edges between them, reference counts, limits, permissions.
  *
- * An edge (BdrvChild) says what its parent does with the child (perm) and what it lets other
- * parents do (shared_perm). What the parents of a node need together goes to its driver
- * (image locks) and, translated, to its children. A change is first checked for the whole
- * subgraph and then committed, or taken back as a whole (PermChange).
+ * An edge (BdrvChild) says what its parent does with the child (perm) and what it lets
+ * other parents do (shared_perm). What the parents of a node need together goes to its
+ * driver (image locks) and, translated, to its children. A change is first checked for
+ * the whole subgraph and then committed, or taken back as a whole (PermChange).
  *
  * Everything here belongs to the home thread of the nodes' context.
  */
@@ -52,7 +52,8 @@ static void node_free(BlockDriverState *bs)
     BlockNodeCore *core = bs->core;
 
     close_driver(bs);
-    g_assert(core->parents->len == 0 && QTAILQ_EMPTY(&core->reqs) && core->in_flight == 0);
+    g_assert(core->parents->len == 0 && QTAILQ_EMPTY(&core->reqs) &&
+             core->in_flight == 0);
     while (core->children->len) {
         bdrv_unref_child(bs, bdrv_child_at(core->children, core->children->len - 1));
     }
@@ -158,7 +159,8 @@ static int check_parents_agree(BlockDriverState *bs, Error **errp)
 }
 
 /* A filter does to its child what is done to it. */
-static void perms_of_filter(uint64_t perm, uint64_t shared, uint64_t *nperm, uint64_t *nshared)
+static void perms_of_filter(uint64_t perm, uint64_t shared, uint64_t *nperm,
+                            uint64_t *nshared)
 {
     *nperm = perm;
     *nshared = shared;
@@ -204,7 +206,8 @@ static void child_perms(BlockDriverState *bs, const BdrvChild *child, uint64_t p
     }
 }
 
-/* One step of a change that may have to be taken back: an edge, or a driver that agreed. */
+/* One step of a change that may have to be taken back: an edge, or a driver that agreed.
+ */
 typedef struct PermStep {
     BdrvChild *edge;
     uint64_t perm, shared; /* as they were */
@@ -249,8 +252,8 @@ static int check_perms(BlockDriverState *bs, GArray *steps, Error **errp)
         g_array_append_val(steps, step);
     }
     for (guint i = 0; i < bs->core->children->len; i++) {
-        ret = check_child_perms(bs, bdrv_child_at(bs->core->children, i), perm, shared, steps,
-                                errp);
+        ret = check_child_perms(bs, bdrv_child_at(bs->core->children, i), perm, shared,
+                                steps, errp);
         if (ret < 0) {
             return ret;
         }
@@ -315,7 +318,10 @@ static void unquiesce_parent_of(BdrvChild *edge)
     }
 }
 
-/* A drained node keeps its parents from sending requests, also those that it gets or loses. */
+/*
+ * A drained node keeps its parents from sending requests, also those that it gets or
+ * loses.
+ */
 static void link_edge(BdrvChild *edge, BlockDriverState *bs)
 {
     edge->bs = bs;
@@ -429,7 +435,8 @@ static int check_limits(BlockDriverState *bs, Error **errp)
     uint32_t align = bl->request_alignment;
 
     if (!align || (align & (align - 1)) || align > BDRV_MAX_ALIGNMENT) {
-        error_setg(errp, "Driver '%s' needs an alignment of %u bytes, which is not usable",
+        error_setg(errp,
+                   "Driver '%s' needs an alignment of %u bytes, which is not usable",
                    bs->drv->format_name, align);
         return -EINVAL;
     }
@@ -442,12 +449,12 @@ static int check_limits(BlockDriverState *bs, Error **errp)
 static void set_fast_path(BlockDriverState *bs)
 {
     BlockNodeCore *core = bs->core;
-    int64_t largest = ROUND_DOWN(BDRV_REQUEST_MAX_BYTES, (int64_t)bs->bl.request_alignment);
+    int64_t largest =
+        ROUND_DOWN(BDRV_REQUEST_MAX_BYTES, (int64_t)bs->bl.request_alignment);
 
     core->align_mask = bs->bl.request_alignment - 1;
-    core->max_simple = bs->drv->bdrv_co_preadv_part
-                           ? MIN_NON_ZERO(bs->bl.max_transfer, largest)
-                           : 0;
+    core->max_simple =
+        bs->drv->bdrv_co_preadv_part ? MIN_NON_ZERO(bs->bl.max_transfer, largest) : 0;
 }
 
 int bdrv_refresh_limits(BlockDriverState *bs, Error **errp)
@@ -476,8 +483,9 @@ int bdrv_refresh_limits(BlockDriverState *bs, Error **errp)
     }
     /* A child's limit need not be a multiple of this node's alignment. */
     if (bl->max_transfer && bl->request_alignment) {
-        bl->max_transfer = MAX(ROUND_DOWN(bl->max_transfer, (int64_t)bl->request_alignment),
-                               (int64_t)bl->request_alignment);
+        bl->max_transfer =
+            MAX(ROUND_DOWN(bl->max_transfer, (int64_t)bl->request_alignment),
+                (int64_t)bl->request_alignment);
     }
     bl->opt_mem_alignment = MAX(bl->opt_mem_alignment, bl->min_mem_alignment);
     if (check_limits(bs, errp) < 0) {
@@ -523,8 +531,8 @@ int64_t bdrv_refresh_length(BlockDriverState *bs)
 
 void *qemu_try_blockalign(BlockDriverState *bs, size_t size)
 {
-    size_t align = bs ? MAX(bs->bl.opt_mem_alignment, sizeof(void *))
-                      : qemu_real_host_page_size();
+    size_t align =
+        bs ? MAX(bs->bl.opt_mem_alignment, sizeof(void *)) : qemu_real_host_page_size();
 
     /* Whole blocks, so that the last one can be transferred with O_DIRECT. */
     if (size > SIZE_MAX - align) {

@@ -4,8 +4,8 @@
  * drivers live on include/block/block-driver.h alone.
  *
  * Who owns what:
- *   - The graph (children, parents, permissions, limits, quiesce) belongs to the home thread
- *     of the nodes' context and changes only while nothing is in flight.
+ *   - The graph (children, parents, permissions, limits, quiesce) belongs to the home
+ * thread of the nodes' context and changes only while nothing is in flight.
  *   - Every thread reads the fast-path fields of BlockNodeCore without a lock; length is
  *     read and written atomically, the others are constant while requests run.
  *   - Tracked requests and flush state: reqs_lock, a leaf lock that is never held over
@@ -29,22 +29,23 @@
 
 /*
  * A write-like request in flight on a node, on its coroutine's stack. Requests are
- * kept in order of arrival. A request waits for every earlier one that overlaps it if either is
- * serialising; as waits go only from later to earlier, they cannot form a circle.
+ * kept in order of arrival. A request waits for every earlier one that overlaps it if
+ * either is serialising; as waits go only from later to earlier, they cannot form a
+ * circle.
  */
 typedef struct TrackedRequest TrackedRequest;
 struct TrackedRequest {
     BlockDriverState *bs;
-    int64_t offset, end;      /* bytes; widened to the alignment when serialising */
-    Waiter waiter;            /* under reqs_lock until woken */
-    unsigned blockers;        /* earlier requests that it still waits for */
+    int64_t offset, end; /* bytes; widened to the alignment when serialising */
+    Waiter waiter;       /* under reqs_lock until woken */
+    unsigned blockers;   /* earlier requests that it still waits for */
     bool serialising;
     QTAILQ_ENTRY(TrackedRequest) next;
 };
 
 /*
- * Enters [@offset, @offset + @bytes) into the node's list and, if need be, waits. 0, or -EBUSY
- * (and nothing entered) when @no_wait and it would have to.
+ * Enters [@offset, @offset + @bytes) into the node's list and, if need be, waits. 0, or
+ * -EBUSY (and nothing entered) when @no_wait and it would have to.
  */
 int coroutine_fn tracked_begin(TrackedRequest *req, BlockDriverState *bs, int64_t offset,
                                int64_t bytes, bool serialising, bool no_wait);
@@ -59,29 +60,29 @@ struct BlockNodeCore {
      * align_mask, is at most max_simple bytes and ends within length.
      */
     uint64_t align_mask;
-    int64_t max_simple;       /* 0: none is */
-    int64_t length;           /* bytes, whole sectors, as last known */
+    int64_t max_simple; /* 0: none is */
+    int64_t length;     /* bytes, whole sectors, as last known */
 
-    bool probed;              /* the format was guessed */
-    unsigned refcnt;          /* atomic */
+    bool probed;     /* the format was guessed */
+    unsigned refcnt; /* atomic */
     AioContext *ctx;
-    GPtrArray *parents;       /* of BdrvChild, borrowed: edges that end here */
-    GPtrArray *children;      /* of BdrvChild, owned: edges that begin here */
-    BlockOptions *options;    /* the node's own, as opened, without those of children */
+    GPtrArray *parents;    /* of BdrvChild, borrowed: edges that end here */
+    GPtrArray *children;   /* of BdrvChild, owned: edges that begin here */
+    BlockOptions *options; /* the node's own, as opened, without those of children */
     char *node_name;
-    char *display_name;       /* see bdrv_get_filename() */
-    int quiesce;              /* home thread; >0: drained */
-    int in_flight;            /* atomic; bdrv_inc_in_flight() */
+    char *display_name; /* see bdrv_get_filename() */
+    int quiesce;        /* home thread; >0: drained */
+    int in_flight;      /* atomic; bdrv_inc_in_flight() */
 
     QemuMutex reqs_lock;
     QTAILQ_HEAD(, TrackedRequest) reqs;
-    unsigned nb_serialising;  /* of reqs */
-    unsigned nb_waiting;      /* of reqs: those with blockers */
+    unsigned nb_serialising; /* of reqs */
+    unsigned nb_waiting;     /* of reqs: those with blockers */
     /* Writes so far, and how many of them the last good flush covered. */
     uint64_t write_gen, flushed_gen;
     bool flush_active;
     WaitList flush_waiters;
-    int flush_error;          /* -errno of the first failed flush: sticky */
+    int flush_error; /* -errno of the first failed flush: sticky */
 };
 
 /* Allocates a node without driver; one reference. */
@@ -93,7 +94,10 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockDriverState *child_b
 int bdrv_attach_root(BdrvChild *child, BlockDriverState *bs, uint64_t perm,
                      uint64_t shared_perm, Error **errp);
 void bdrv_detach_root(BdrvChild *child);
-/* Collects what the parents need and passes it down. 0 or -errno; on failure nothing has changed. */
+/*
+ * Collects what the parents need and passes it down. 0 or -errno; on failure nothing has
+ * changed.
+ */
 int bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
 /* Asks children and driver for limits again, and sets up the fast path. */
 int bdrv_refresh_limits(BlockDriverState *bs, Error **errp);
@@ -134,12 +138,14 @@ int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
 /* --- driver calls (block/driver-call.c): contract checked, nothing adjusted --- */
 
 int coroutine_fn driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags);
 int coroutine_fn driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                 QEMUIOVector *qiov, size_t qiov_offset,
                                 BdrvRequestFlags flags);
-int coroutine_fn driver_pwritev_compressed(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                           QEMUIOVector *qiov, size_t qiov_offset);
+int coroutine_fn driver_pwritev_compressed(BlockDriverState *bs, int64_t offset,
+                                           int64_t bytes, QEMUIOVector *qiov,
+                                           size_t qiov_offset);
 int coroutine_fn driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       BdrvRequestFlags flags);
 int coroutine_fn driver_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
@@ -149,20 +155,23 @@ int coroutine_fn driver_block_status(BlockDriverState *bs, bool want_zero, int64
                                      int64_t bytes, int64_t *pnum, int64_t *map,
                                      BlockDriverState **file);
 int coroutine_fn driver_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                 PreallocMode prealloc, BdrvRequestFlags flags, Error **errp);
+                                 PreallocMode prealloc, BdrvRequestFlags flags,
+                                 Error **errp);
 int64_t coroutine_fn driver_getlength(BlockDriverState *bs);
 
 /* --- requests (block/io.c and its neighbours) --- */
 
 /* Can this request go to the driver as it is? */
-static inline bool request_is_simple(const BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                     const QEMUIOVector *qiov, size_t qiov_offset)
+static inline bool request_is_simple(const BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes, const QEMUIOVector *qiov,
+                                     size_t qiov_offset)
 {
     const BlockNodeCore *core = bs->core;
     int64_t length = qatomic_read(&core->length);
 
     /* offset <= length - bytes cannot overflow: both are at least 0 where it counts. */
-    return offset >= 0 && bytes > 0 && bytes <= core->max_simple && offset <= length - bytes &&
+    return offset >= 0 && bytes > 0 && bytes <= core->max_simple &&
+           offset <= length - bytes &&
            (((uint64_t)offset | (uint64_t)bytes) & core->align_mask) == 0 &&
            qiov->niov <= bs->bl.max_iov && qiov_offset + (size_t)bytes <= qiov->size;
 }
@@ -171,13 +180,16 @@ static inline bool request_is_simple(const BlockDriverState *bs, int64_t offset,
 int check_range(int64_t offset, int64_t bytes);
 int check_range_qiov(int64_t offset, int64_t bytes, const QEMUIOVector *qiov,
                      size_t qiov_offset);
-/* The length, up to date if it matters for a request that ends at @end. Bytes or -errno. */
+/* The length, up to date if it matters for a request that ends at @end. Bytes or -errno.
+ */
 int64_t coroutine_fn bdrv_co_length_for(BlockDriverState *bs, int64_t end);
 /* Aligned requests inside a tracked one. */
 int coroutine_fn read_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                              QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+                              QEMUIOVector *qiov, size_t qiov_offset,
+                              BdrvRequestFlags flags);
 int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags);
 int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
                               BdrvRequestFlags flags);
 /* What a write leaves to do: the length may have grown, FUA may need a flush. */
@@ -189,8 +201,9 @@ int coroutine_fn bdrv_co_status_above(BlockDriverState *bs, int64_t offset, int6
 /* --- calling coroutine code from outside (block/co-call.c) --- */
 
 /*
- * The calling thread's context: its own or, for a thread without, a private one that is made on
- * demand, is current between begin and end, and dies with the thread. NULL: no descriptors left.
+ * The calling thread's context: its own or, for a thread without, a private one that is
+ * made on demand, is current between begin and end, and dies with the thread. NULL: no
+ * descriptors left.
  */
 AioContext *thread_context_begin(void);
 void thread_context_end(void);
@@ -210,22 +223,24 @@ int64_t co_call(CoCall *call);
 
 struct BlockBackend {
     /* Read by every request. */
-    BdrvChild root;           /* root.bs NULL: no image */
-    AioContext *ctx;          /* home; atomic, changes while drained */
-    int quiesce;              /* atomic; written under queue_lock: requests wait when >0 */
+    BdrvChild root;     /* root.bs NULL: no image */
+    AioContext *ctx;    /* home; atomic, changes while drained */
+    int quiesce;        /* atomic; written under queue_lock: requests wait when >0 */
     bool write_through;
 
+    unsigned refcnt;    /* atomic */
+    QemuMutex queue_lock;
+    WaitList waiting;   /* under queue_lock */
+    QTAILQ_ENTRY(BlockBackend) next; /* of all; its lock is in block-backend.c */
+
     /*
-     * Requests of the home thread are counted without atomics, since only that thread drains;
-     * those of all others in other_in_flight. Their sum is what is in flight.
+     * Requests of the home thread are counted without atomics, since only that thread
+     * drains; those of all others in other_in_flight. Their sum is what is in flight.
+     * Each has a cache line without what every request reads.
      */
     int home_in_flight;
-    int other_in_flight;      /* atomic */
-
-    unsigned refcnt;          /* atomic */
-    QemuMutex queue_lock;
-    WaitList waiting;         /* under queue_lock */
-    QTAILQ_ENTRY(BlockBackend) next; /* of all; under the list's lock in block-backend.c */
+    char apart_[64];
+    int other_in_flight; /* atomic */
 };
 
 static inline BlockBackend *blk_of_root(BdrvChild *child)
@@ -233,27 +248,33 @@ static inline BlockBackend *blk_of_root(BdrvChild *child)
     return container_of(child, BlockBackend, root);
 }
 
-/* From then on new requests of the backend wait; the second lets them go on. Home thread. */
+/* From then on new requests of the backend wait; the second lets them go on. Home thread.
+ */
 void blk_quiesce(BlockBackend *blk);
 void blk_unquiesce(BlockBackend *blk);
 bool blk_busy(BlockBackend *blk);
 void bdrv_quiesce(BlockDriverState *bs);
 void bdrv_unquiesce(BlockDriverState *bs);
-/* Runs fn(opaque) in the home thread of @ctx: here if that is this one; waits. Not in a coroutine. */
+/*
+ * Runs fn(opaque) in the home thread of @ctx: here if that is this one; waits. Not in a
+ * coroutine.
+ */
 void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque);
 
 /*
- * Until nobody drains. For a request that blk_begin_request() has counted and that then saw
- * quiesce; *@home says which counter has it, and may change.
+ * Until nobody drains. For a request that blk_begin_request() has counted and that then
+ * saw quiesce; *@home says which counter has it, and may change.
  */
 void coroutine_fn blk_wait_while_drained(BlockBackend *blk, bool *home);
 /* The body of a request: checks it against the image and sends it down. */
 int coroutine_fn blk_do_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags);
 int coroutine_fn blk_do_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes,
-                                QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags);
-int coroutine_fn blk_do_pwrite_zeroes(BlockBackend *blk, int64_t offset,
-                                      int64_t bytes, BdrvRequestFlags flags);
+                                QEMUIOVector *qiov, size_t qiov_offset,
+                                BdrvRequestFlags flags);
+int coroutine_fn blk_do_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
+                                      BdrvRequestFlags flags);
 int coroutine_fn blk_do_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
 int coroutine_fn blk_do_flush(BlockBackend *blk);
 void blk_dec_in_flight_other(BlockBackend *blk);
@@ -263,7 +284,10 @@ static inline bool blk_at_home(const BlockBackend *blk)
     return qemu_get_current_aio_context() == qatomic_read(&blk->ctx);
 }
 
-/* After blk_begin_request(): does it have to wait? If not, it sees what drained sections changed. */
+/*
+ * After blk_begin_request(): does it have to wait? If not, it sees what drained sections
+ * changed.
+ */
 static inline bool blk_is_quiesced(const BlockBackend *blk)
 {
     return qatomic_load_acquire(&blk->quiesce); /* pairs with blk_unquiesce() */

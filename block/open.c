@@ -2,10 +2,10 @@
 /*
  * Opening: from a file name and options to a tree of nodes.
  *
- * A name is a path, "PROTOCOL:..." or "json:{...}". A format driver gets a "file" child, opened
- * first, and the format is probed there if nobody named it. Each node takes the options that
- * it knows, children take what has their prefix; whatever is left is an error. On failure
- * everything is undone by dropping the nodes.
+ * A name is a path, "PROTOCOL:..." or "json:{...}". A format driver gets a "file" child,
+ * opened first, and the format is probed there if nobody named it. Each node takes the
+ * options that it knows, children take what has their prefix; whatever is left is an
+ * error. On failure everything is undone by dropping the nodes.
  *
  * Main or home thread, not in a coroutine.
  */
@@ -16,19 +16,20 @@
 
 /* What is being opened. */
 typedef struct OpenRequest {
-    const char *filename;     /* as given beside the options, or NULL */
+    const char *filename; /* as given beside the options, or NULL */
     BlockOptions *options;
     int flags;
     bool force_share;
     char *node_name;
-    BlockDriver *drv;         /* NULL: to be probed */
+    BlockDriver *drv; /* NULL: to be probed */
     bool probed;
-    char *shown_name;         /* for bs->filename */
+    char *shown_name; /* for bs->filename */
 } OpenRequest;
 
 /* --- options that every node has --- */
 
-static int take_flag(BlockOptions *options, const char *key, int *flags, int flag, Error **errp)
+static int take_flag(BlockOptions *options, const char *key, int *flags, int flag,
+                     Error **errp)
 {
     bool on = *flags & flag;
     int ret = blk_options_take_bool(options, key, &on, errp);
@@ -64,7 +65,8 @@ static int take_common_options(OpenRequest *req, Error **errp)
     if (take_flag(o, BDRV_OPT_CACHE_DIRECT, &req->flags, BDRV_O_NOCACHE, errp) < 0 ||
         take_flag(o, BDRV_OPT_CACHE_NO_FLUSH, &req->flags, BDRV_O_NO_FLUSH, errp) < 0 ||
         take_flag(o, "auto-read-only", &req->flags, BDRV_O_AUTO_RDONLY, errp) < 0 ||
-        take_read_only(o, &req->flags, errp) < 0 || take_discard(o, &req->flags, errp) < 0 ||
+        take_read_only(o, &req->flags, errp) < 0 ||
+        take_discard(o, &req->flags, errp) < 0 ||
         blk_options_take_bool(o, BDRV_OPT_FORCE_SHARE, &req->force_share, errp) < 0) {
         return -EINVAL;
     }
@@ -116,13 +118,15 @@ static int take_driver(OpenRequest *req, Error **errp)
     return 0;
 }
 
-/* A name goes to the driver's parser, unless it came as an option and stands for itself. */
+/* A name goes to the driver's parser, unless it came as an option and stands for itself.
+ */
 static int parse_protocol_filename(OpenRequest *req, Error **errp)
 {
     ERRP_GUARD();
 
     if (req->filename && blk_options_get(req->options, "filename")) {
-        error_setg(errp, "Can't specify a file name and the option 'filename' at the same time");
+        error_setg(
+            errp, "Can't specify a file name and the option 'filename' at the same time");
         return -EINVAL;
     }
     if (!req->drv) {
@@ -197,8 +201,9 @@ static BlockDriverState *open_file_child(OpenRequest *req, Error **errp)
     return bdrv_open_node(req->filename, options, child_flags(req->flags, true), errp);
 }
 
-BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options, const char *bdref_key,
-                           BlockDriverState *parent, bool allow_none, Error **errp)
+BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options,
+                           const char *bdref_key, BlockDriverState *parent,
+                           bool allow_none, Error **errp)
 {
     BlockOptions *child_options;
     BlockDriverState *bs;
@@ -271,7 +276,8 @@ static BlockOptions *strong_options(const BlockDriver *drv, const BlockOptions *
     return strong;
 }
 
-static int check_leftover(const BlockDriver *drv, const BlockOptions *options, Error **errp)
+static int check_leftover(const BlockDriver *drv, const BlockOptions *options,
+                          Error **errp)
 {
     const char *key = blk_options_key(options, 0);
 
@@ -291,7 +297,8 @@ static int check_leftover(const BlockDriver *drv, const BlockOptions *options, E
 static int call_driver_open(BlockDriverState *bs, BlockOptions *options, Error **errp)
 {
     ERRP_GUARD();
-    int ret = bs->drv->bdrv_open ? bs->drv->bdrv_open(bs, options, bs->open_flags, errp) : 0;
+    int ret =
+        bs->drv->bdrv_open ? bs->drv->bdrv_open(bs, options, bs->open_flags, errp) : 0;
 
     if (ret < 0 && !*errp) {
         error_setg_errno(errp, -ret, "Could not open '%s'", bs->filename);
@@ -319,7 +326,8 @@ static int finish_open(BlockDriverState *bs, BlockOptions *options, Error **errp
 }
 
 /* An empty node of the right kind, with its file. Takes over @file_bs. */
-static BlockDriverState *make_node(OpenRequest *req, BlockDriverState *file_bs, Error **errp)
+static BlockDriverState *make_node(OpenRequest *req, BlockDriverState *file_bs,
+                                   Error **errp)
 {
     BlockDriverState *bs = bdrv_new_node(thread_context_peek());
 
@@ -349,7 +357,8 @@ static BlockDriverState *make_node(OpenRequest *req, BlockDriverState *file_bs, 
     return bs;
 }
 
-static BlockDriverState *open_prepared(OpenRequest *req, BlockDriverState *file_bs, Error **errp)
+static BlockDriverState *open_prepared(OpenRequest *req, BlockDriverState *file_bs,
+                                       Error **errp)
 {
     BlockDriverState *bs = make_node(req, file_bs, errp);
 
@@ -421,14 +430,15 @@ BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, in
     return bs;
 }
 
-BlockDriverState *bdrv_open(const char *filename, const char *reference, BlockOptions *options,
-                            int flags, Error **errp)
+BlockDriverState *bdrv_open(const char *filename, const char *reference,
+                            BlockOptions *options, int flags, Error **errp)
 {
     BlockDriverState *bs;
 
     bdrv_init();
     if (reference) {
-        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", reference, reference);
+        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", reference,
+                   reference);
         blk_options_free(options);
         return NULL;
     }

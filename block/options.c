@@ -3,8 +3,9 @@
  * BlockOptions: an ordered map from dotted keys to strings.
  *
  * An entry remembers of what JSON type it came, so that a map that was read from JSON is
- * printed as it was written. Maps are small (MAX_ENTRIES bounds what a text can make), so an
- * array that is searched from the front beats a hash table. One owner at a time, no locks.
+ * printed as it was written. Maps are small (MAX_ENTRIES bounds what a text can make), so
+ * an array that is searched from the front beats a hash table. One owner at a time, no
+ * locks.
  */
 #include "qemu/osdep.h"
 #include <jansson.h>
@@ -83,7 +84,8 @@ static Entry *find(const BlockOptions *opts, const char *key)
     return NULL;
 }
 
-static void set_kind(BlockOptions *opts, const char *key, const char *value, ValueKind kind)
+static void set_kind(BlockOptions *opts, const char *key, const char *value,
+                     ValueKind kind)
 {
     Entry *e = find(opts, key);
     char *copy = g_strdup(value); /* @value may be the very string that goes */
@@ -244,7 +246,8 @@ static bool parse_uint(const char *text, const char **end, uint64_t *value)
     return errno == 0;
 }
 
-int blk_options_take_number(BlockOptions *opts, const char *key, uint64_t *value, Error **errp)
+int blk_options_take_number(BlockOptions *opts, const char *key, uint64_t *value,
+                            Error **errp)
 {
     g_autofree char *text = blk_options_take(opts, key);
     const char *end;
@@ -305,7 +308,8 @@ static bool parse_size(const char *text, uint64_t *value)
     return true;
 }
 
-int blk_options_take_size(BlockOptions *opts, const char *key, uint64_t *value, Error **errp)
+int blk_options_take_size(BlockOptions *opts, const char *key, uint64_t *value,
+                          Error **errp)
 {
     g_autofree char *text = blk_options_take(opts, key);
 
@@ -316,8 +320,9 @@ int blk_options_take_size(BlockOptions *opts, const char *key, uint64_t *value, 
         ERRP_GUARD();
         error_setg(errp, "Parameter '%s' expects a non-negative number below 2^64", key);
         /* QEMU's words, which scripts compare. */
-        error_append_hint(errp, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
-                                "tera-, peta-\nand exabytes, respectively.\n");
+        error_append_hint(errp,
+                          "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
+                          "tera-, peta-\nand exabytes, respectively.\n");
         return -EINVAL;
     }
     return 1;
@@ -386,7 +391,8 @@ static bool flatten(BlockOptions *opts, const char *key, json_t *value, int dept
 static bool flatten_child(BlockOptions *opts, const char *parent, const char *name,
                           json_t *value, int depth, Error **errp)
 {
-    g_autofree char *key = *parent ? g_strdup_printf("%s.%s", parent, name) : g_strdup(name);
+    g_autofree char *key =
+        *parent ? g_strdup_printf("%s.%s", parent, name) : g_strdup(name);
 
     return flatten(opts, key, value, depth + 1, errp);
 }
@@ -426,7 +432,8 @@ static bool flatten(BlockOptions *opts, const char *key, json_t *value, int dept
         return false;
     }
     if (json_is_object(value)) {
-        json_object_foreach(value, name, item) {
+        json_object_foreach(value, name, item)
+        {
             if (!flatten_child(opts, key, name, item, depth, errp)) {
                 return false;
             }
@@ -434,7 +441,8 @@ static bool flatten(BlockOptions *opts, const char *key, json_t *value, int dept
         return true;
     }
     if (json_is_array(value)) {
-        json_array_foreach(value, i, item) {
+        json_array_foreach(value, i, item)
+        {
             g_autofree char *index = g_strdup_printf("%zu", i);
 
             if (!flatten_child(opts, key, index, item, depth, errp)) {
@@ -533,13 +541,15 @@ static json_t *restore_arrays(json_t *value)
         return json_incref(value);
     }
     array = json_object_size(value) > 0;
-    json_object_foreach(value, name, item) {
+    json_object_foreach(value, name, item)
+    {
         g_autofree char *index = g_strdup_printf("%zu", n++);
 
         array = array && !strcmp(name, index);
     }
     copy = array ? json_array() : json_object();
-    json_object_foreach(value, name, item) {
+    json_object_foreach(value, name, item)
+    {
         if (array) {
             json_array_append_new(copy, restore_arrays(item));
         } else {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Block status: data, zeroes or a hole, and where. A driver answers for itself; the core rounds
- * to its alignment, follows RAW answers to the child, and adds what a driver cannot know:
- * that nothing below means zeroes.
+ * Block status: data, zeroes or a hole, and where. A driver answers for itself; the core
+ * rounds to its alignment, follows RAW answers to the child, and adds what a driver
+ * cannot know: that nothing below means zeroes.
  */
 #include "node.h"
 
-/* What the driver says, rounded to its blocks; *@pnum and *@map are for @offset itself. */
+/* What the driver says, rounded to its blocks; *@pnum and *@map are for @offset itself.
+ */
 static int coroutine_fn ask_driver(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                    int64_t *pnum, int64_t *map, BlockDriverState **file)
 {
@@ -26,8 +27,8 @@ static int coroutine_fn ask_driver(BlockDriverState *bs, int64_t offset, int64_t
 }
 
 /* For drivers without an opinion. */
-static int default_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
-                          int64_t *map, BlockDriverState **file)
+static int default_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                          int64_t *pnum, int64_t *map, BlockDriverState **file)
 {
     BdrvChild *filtered = bdrv_filter_child(bs);
 
@@ -42,7 +43,10 @@ static int default_status(BlockDriverState *bs, int64_t offset, int64_t bytes, i
            (bs->drv->protocol_name ? BDRV_BLOCK_OFFSET_VALID : 0);
 }
 
-/* A RAW answer: the child knows. Beyond its end there is nothing, and that reads as zeroes. */
+/*
+ * A RAW answer: the child knows. Beyond its end there is nothing, and that reads as
+ * zeroes.
+ */
 static int coroutine_fn status_of_raw(int64_t bytes, int64_t *pnum, int64_t *map,
                                       BlockDriverState **file)
 {
@@ -61,7 +65,8 @@ static int coroutine_fn refine_by_child(BlockDriverState *file, int64_t map, int
 {
     BlockDriverState *child_file;
     int64_t child_pnum, child_map;
-    int child = bdrv_co_block_status(file, map, *pnum, &child_pnum, &child_map, &child_file);
+    int child =
+        bdrv_co_block_status(file, map, *pnum, &child_pnum, &child_map, &child_file);
 
     if (child < 0) {
         return ret; /* it was only to know better */
@@ -88,7 +93,8 @@ static int coroutine_fn status_without_data(BlockDriverState *bs, int64_t offset
 }
 
 int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                      int64_t *pnum, int64_t *map, BlockDriverState **file)
+                                      int64_t *pnum, int64_t *map,
+                                      BlockDriverState **file)
 {
     int64_t length, local_map = 0;
     BlockDriverState *local_file = NULL;

@@ -57,8 +57,12 @@ static void coroutine_fn call_get_info(CoCall *c)
 int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
                BdrvRequestFlags flags)
 {
-    NodeCall n = { .call.fn = call_pread, .child = child, .offset = offset, .bytes = bytes,
-                   .buf = buf, .flags = flags };
+    NodeCall n = { .call.fn = call_pread,
+                   .child = child,
+                   .offset = offset,
+                   .bytes = bytes,
+                   .buf = buf,
+                   .flags = flags };
 
     return co_call(&n.call);
 }
@@ -66,8 +70,12 @@ int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
 int bdrv_pwrite(BdrvChild *child, int64_t offset, int64_t bytes, const void *buf,
                 BdrvRequestFlags flags)
 {
-    NodeCall n = { .call.fn = call_pwrite, .child = child, .offset = offset, .bytes = bytes,
-                   .buf = (void *)buf, .flags = flags };
+    NodeCall n = { .call.fn = call_pwrite,
+                   .child = child,
+                   .offset = offset,
+                   .bytes = bytes,
+                   .buf = (void *)buf,
+                   .flags = flags };
 
     return co_call(&n.call);
 }

@@ -35,8 +35,9 @@ int coroutine_fn tracked_begin(TrackedRequest *req, BlockDriverState *bs, int64_
     BlockNodeCore *core = bs->core;
     int64_t end = bytes > INT64_MAX - offset ? INT64_MAX : offset + bytes;
 
-    *req = (TrackedRequest){ .bs = bs, .offset = offset, .end = end,
-                             .serialising = serialising };
+    *req = (TrackedRequest){
+        .bs = bs, .offset = offset, .end = end, .serialising = serialising
+    };
     if (serialising) {
         int64_t mask = (int64_t)core->align_mask;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changing the length of a node. The range between the old and the new end is kept for the
- * truncation alone: overlapping writes wait, as it is a serialising request.
+ * Changing the length of a node. The range between the old and the new end is kept for
+ * the truncation alone: overlapping writes wait, as it is a serialising request.
  */
 #include "node.h"
 
@@ -16,7 +16,8 @@ static int check_truncate(BlockDriverState *bs, int64_t offset, Error **errp)
         return -EINVAL;
     }
     if (offset > BDRV_MAX_LENGTH) {
-        error_setg(errp, "Image size is larger than %" PRId64 " bytes", (int64_t)BDRV_MAX_LENGTH);
+        error_setg(errp, "Image size is larger than %" PRId64 " bytes",
+                   (int64_t)BDRV_MAX_LENGTH);
         return -EFBIG;
     }
     if (bs->read_only) {
@@ -46,8 +47,9 @@ static int coroutine_fn zero_flag_for_backing(BlockDriverState *bs, int64_t old_
 }
 
 static int coroutine_fn truncate_tracked(BlockDriverState *bs, int64_t old_length,
-                                         int64_t offset, bool exact, PreallocMode prealloc,
-                                         BdrvRequestFlags flags, Error **errp)
+                                         int64_t offset, bool exact,
+                                         PreallocMode prealloc, BdrvRequestFlags flags,
+                                         Error **errp)
 {
     BdrvChild *filtered = bdrv_filter_child(bs);
     int64_t length;
@@ -81,7 +83,8 @@ static int coroutine_fn truncate_tracked(BlockDriverState *bs, int64_t old_lengt
 }
 
 int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
-                                  PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+                                  PreallocMode prealloc, BdrvRequestFlags flags,
+                                  Error **errp)
 {
     BlockDriverState *bs = child->bs;
     TrackedRequest req;

@@ -38,7 +38,8 @@ static inline void wait_list_add(WaitList *list, Waiter *waiter)
 }
 
 /* Waits until woken. Called with @lock held, returns without it. */
-static inline void coroutine_fn wait_list_sleep(WaitList *list, Waiter *self, QemuMutex *lock)
+static inline void coroutine_fn wait_list_sleep(WaitList *list, Waiter *self,
+                                                QemuMutex *lock)
 {
     self->co = qemu_coroutine_self();
     wait_list_add(list, self);

@@ -3,8 +3,8 @@
  * Writing zeroes and discarding: requests without data.
  *
  * Both go to the driver in pieces that respect its limits: an unaligned head and tail
- * apart from the aligned middle, so that the middle can be fast. Zeroes that the driver cannot
- * make are written as data. A discard is a hint: what cannot be discarded is left.
+ * apart from the aligned middle, so that the middle can be fast. Zeroes that the driver
+ * cannot make are written as data. A discard is a hint: what cannot be discarded is left.
  */
 #include "node.h"
 
@@ -32,10 +32,11 @@ static int64_t next_piece(int64_t offset, int64_t bytes, int64_t align, int64_t 
     return n;
 }
 
-static int coroutine_fn write_zero_buffer(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                          BdrvRequestFlags flags)
+static int coroutine_fn write_zero_buffer(BlockDriverState *bs, int64_t offset,
+                                          int64_t bytes, BdrvRequestFlags flags)
 {
-    int64_t n = MIN(bytes, MAX((int64_t)MAX_ZERO_BUFFER, (int64_t)bs->bl.request_alignment));
+    int64_t n =
+        MIN(bytes, MAX((int64_t)MAX_ZERO_BUFFER, (int64_t)bs->bl.request_alignment));
     QEMU_AUTO_VFREE void *buf = qemu_try_blockalign(bs, n);
     QEMUIOVector qiov;
     int ret = 0;
@@ -66,8 +67,7 @@ static int coroutine_fn zero_piece(BlockDriverState *bs, int64_t offset, int64_t
     if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
         /* One flush at the end is enough, also for these. */
         *flush |= !!(flags & BDRV_REQ_FUA);
-        ret = write_zero_buffer(bs, offset, bytes,
-                                flags & BDRV_REQ_WRITE_UNCHANGED);
+        ret = write_zero_buffer(bs, offset, bytes, flags & BDRV_REQ_WRITE_UNCHANGED);
     }
     return ret;
 }
@@ -86,7 +86,8 @@ int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t byte
         return qatomic_read(&bs->core->flush_error);
     }
     /* A driver that does not know the flag might write buffers of its own. */
-    if ((flags & BDRV_REQ_NO_FALLBACK) && !(bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK)) {
+    if ((flags & BDRV_REQ_NO_FALLBACK) &&
+        !(bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK)) {
         return -ENOTSUP;
     }
     while (offset < end && ret == 0) {
@@ -170,8 +171,9 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     if (!(bs->open_flags & BDRV_O_UNMAP)) {
         flags &= ~BDRV_REQ_MAY_UNMAP;
     }
-    ret = tracked_begin(&req, bs, offset, bytes, !aligned || (flags & BDRV_REQ_SERIALISING),
-                        flags & BDRV_REQ_NO_WAIT);
+    ret =
+        tracked_begin(&req, bs, offset, bytes, !aligned || (flags & BDRV_REQ_SERIALISING),
+                      flags & BDRV_REQ_NO_WAIT);
     if (ret == 0) {
         ret = zero_tracked(bs, offset, bytes, flags);
         tracked_end(&req);
@@ -182,7 +184,8 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
 /* --- discard --- */
 
 /* Whole blocks only: the rest of a block is somebody's data. */
-static int coroutine_fn discard_tracked(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static int coroutine_fn discard_tracked(BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes)
 {
     int64_t block = bs->bl.request_alignment;
     int64_t align = MAX((int64_t)bs->bl.pdiscard_alignment, block);

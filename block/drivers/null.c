@@ -4,8 +4,8 @@
  * was in the buffer. For benchmarks of everything above the driver, and for tests.
  *
  * This is also the example that docs/adding-a-driver.md walks through. The core
- * checks ranges, flags and results around every call here (block/driver-call.c), so none of it
- * is repeated.
+ * checks ranges, flags and results around every call here (block/driver-call.c), so none
+ * of it is repeated.
  */
 #include "qemu/osdep.h"
 #include "block/block-driver.h"
@@ -61,12 +61,14 @@ static void null_parse_name(const char *filename, const char *only, Error **errp
     }
 }
 
-static void null_co_parse_filename(const char *filename, BlockOptions *options, Error **errp)
+static void null_co_parse_filename(const char *filename, BlockOptions *options,
+                                   Error **errp)
 {
     null_parse_name(filename, "null-co://", errp);
 }
 
-static void null_aio_parse_filename(const char *filename, BlockOptions *options, Error **errp)
+static void null_aio_parse_filename(const char *filename, BlockOptions *options,
+                                    Error **errp)
 {
     null_parse_name(filename, "null-aio://", errp);
 }
@@ -83,7 +85,10 @@ static int64_t coroutine_fn null_co_get_allocated_file_size(BlockDriverState *bs
     return 0;
 }
 
-/* A coroutine waits by giving its thread to others: never sleep(), never a lock held long. */
+/*
+ * A coroutine waits by giving its thread to others: never sleep(), never a lock held
+ * long.
+ */
 static inline int coroutine_fn null_wait(BlockDriverState *bs)
 {
     NullState *s = bs->opaque;
@@ -95,9 +100,9 @@ static inline int coroutine_fn null_wait(BlockDriverState *bs)
 }
 
 /* Data callbacks move all of @bytes and return 0 or -errno, never a count. */
-static int coroutine_fn null_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                            QEMUIOVector *qiov, size_t qiov_offset,
-                                            BdrvRequestFlags flags)
+static int coroutine_fn null_co_preadv_part(BlockDriverState *bs, int64_t offset,
+                                            int64_t bytes, QEMUIOVector *qiov,
+                                            size_t qiov_offset, BdrvRequestFlags flags)
 {
     NullState *s = bs->opaque;
 
@@ -120,7 +125,8 @@ static int coroutine_fn null_co_pwrite_zeroes(BlockDriverState *bs, int64_t offs
     return null_wait(bs);
 }
 
-static int coroutine_fn null_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static int coroutine_fn null_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                         int64_t bytes)
 {
     return null_wait(bs);
 }
@@ -144,11 +150,13 @@ static int coroutine_fn null_co_block_status(BlockDriverState *bs, bool want_zer
 }
 
 /* The options that make this image what it is: "json:{...}" names of it hold them. */
-static const char *const null_strong_options[] = { "size", "latency-ns", "read-zeroes", NULL };
+static const char *const null_strong_options[] = { "size", "latency-ns", "read-zeroes",
+                                                   NULL };
 
 /*
  * The table. What is NULL is emulated or refused with -ENOTSUP: null cannot be resized or
- * created, for instance. After this: one line in block/meson.build, one in block/drivers.c.
+ * created, for instance. After this: one line in block/meson.build, one in
+ * block/drivers.c.
  */
 BlockDriver bdrv_null_co = {
     .format_name = "null-co",
@@ -168,8 +176,8 @@ BlockDriver bdrv_null_co = {
 };
 
 /*
- * In QEMU this one completes through callbacks. Every request is a coroutine here, so the two
- * differ by name only.
+ * In QEMU this one completes through callbacks. Every request is a coroutine here, so the
+ * two differ by name only.
  */
 BlockDriver bdrv_null_aio = {
     .format_name = "null-aio",

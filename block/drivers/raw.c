@@ -11,8 +11,8 @@
 #include "../node.h"
 
 typedef struct RawState {
-    int64_t offset;  /* bytes; where the window begins */
-    int64_t size;    /* bytes; of the window, if has_size */
+    int64_t offset; /* bytes; where the window begins */
+    int64_t size;   /* bytes; of the window, if has_size */
     bool has_size;
 } RawState;
 
@@ -31,14 +31,16 @@ static int check_window(RawState *s, int64_t file_length, Error **errp)
 {
     if (s->offset > file_length) {
         error_setg(errp,
-                   "Offset (%" PRId64 ") cannot be greater than size of the containing file "
+                   "Offset (%" PRId64
+                   ") cannot be greater than size of the containing file "
                    "(%" PRId64 ")",
                    s->offset, file_length);
         return -EINVAL;
     }
     if (s->has_size && s->size > file_length - s->offset) {
         error_setg(errp,
-                   "The sum of offset (%" PRId64 ") and size (%" PRId64 ") has to be smaller "
+                   "The sum of offset (%" PRId64 ") and size (%" PRId64
+                   ") has to be smaller "
                    "or equal to the actual size of the containing file (%" PRId64 ")",
                    s->offset, s->size, file_length);
         return -EINVAL;
@@ -70,12 +72,13 @@ static int take_window(RawState *s, BlockOptions *options, Error **errp)
 
 static void warn_of_guess(BlockDriverState *bs)
 {
-    g_printerr("WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-               "         A guess is dangerous here: whoever writes to the image can make it "
-               "look like another format.\n"
-               "         Writes to the first sector that would do so are refused; name the "
-               "format 'raw' to lift that.\n",
-               bs->file->bs->filename);
+    g_printerr(
+        "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+        "         A guess is dangerous here: whoever writes to the image can make it "
+        "look like another format.\n"
+        "         Writes to the first sector that would do so are refused; name the "
+        "format 'raw' to lift that.\n",
+        bs->file->bs->filename);
 }
 
 static int raw_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
@@ -105,7 +108,8 @@ static int raw_open(BlockDriverState *bs, BlockOptions *options, int flags, Erro
         BDRV_REQ_WRITE_UNCHANGED |
         ((BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) &
          bs->file->bs->supported_zero_flags);
-    bs->supported_truncate_flags = bs->file->bs->supported_truncate_flags & BDRV_REQ_ZERO_WRITE;
+    bs->supported_truncate_flags =
+        bs->file->bs->supported_truncate_flags & BDRV_REQ_ZERO_WRITE;
     return 0;
 }
 
@@ -134,17 +138,19 @@ static void raw_child_perm(BlockDriverState *bs, const BdrvChild *child, uint64_
     *nshared = shared;
 }
 
-static int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                           QEMUIOVector *qiov, size_t qiov_offset,
-                                           BdrvRequestFlags flags)
+static int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset,
+                                           int64_t bytes, QEMUIOVector *qiov,
+                                           size_t qiov_offset, BdrvRequestFlags flags)
 {
     RawState *s = bs->opaque;
 
-    return bdrv_co_preadv_part(bs->file, offset + s->offset, bytes, qiov, qiov_offset, flags);
+    return bdrv_co_preadv_part(bs->file, offset + s->offset, bytes, qiov, qiov_offset,
+                               flags);
 }
 
 /* Would the image look like something else with these first bytes? */
-static bool first_sector_is_suspect(BlockDriverState *bs, QEMUIOVector *qiov, size_t qiov_offset)
+static bool first_sector_is_suspect(BlockDriverState *bs, QEMUIOVector *qiov,
+                                    size_t qiov_offset)
 {
     uint8_t buf[BLOCK_PROBE_BYTES];
 
@@ -152,16 +158,19 @@ static bool first_sector_is_suspect(BlockDriverState *bs, QEMUIOVector *qiov, si
     return bdrv_probe_all(buf, sizeof(buf), bs->filename) != bs->drv;
 }
 
-static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                            QEMUIOVector *qiov, size_t qiov_offset,
-                                            BdrvRequestFlags flags)
+static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset,
+                                            int64_t bytes, QEMUIOVector *qiov,
+                                            size_t qiov_offset, BdrvRequestFlags flags)
 {
     RawState *s = bs->opaque;
     QEMUIOVector local;
     QEMU_AUTO_VFREE void *copy = NULL;
 
     if (unlikely(bs->core->probed && offset == 0)) {
-        /* Of a copy: what is checked must be what is written, whatever the guest does meanwhile. */
+        /*
+         * Of a copy: what is checked must be what is written, whatever the guest does
+         * meanwhile.
+         */
         copy = qemu_try_blockalign(bs->file->bs, bytes);
         if (!copy) {
             return -ENOMEM;
@@ -174,7 +183,8 @@ static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset
         qiov = &local;
         qiov_offset = 0;
     }
-    return bdrv_co_pwritev_part(bs->file, offset + s->offset, bytes, qiov, qiov_offset, flags);
+    return bdrv_co_pwritev_part(bs->file, offset + s->offset, bytes, qiov, qiov_offset,
+                                flags);
 }
 
 static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
@@ -185,7 +195,8 @@ static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offse
     return bdrv_co_pwrite_zeroes(bs->file, offset + s->offset, bytes, flags);
 }
 
-static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes)
 {
     RawState *s = bs->opaque;
 
@@ -255,7 +266,8 @@ static int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filenam
         return -EINVAL;
     }
     if (!protocol->bdrv_co_create_opts) {
-        error_setg(errp, "Driver '%s' does not support image creation", protocol->format_name);
+        error_setg(errp, "Driver '%s' does not support image creation",
+                   protocol->format_name);
         return -ENOTSUP;
     }
     return protocol->bdrv_co_create_opts(protocol, filename, opts, errp);

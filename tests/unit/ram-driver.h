@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * "test-ram": a disk in memory for the tests of the block layer, with settable alignment, limits,
- * delays and errors, that counts what it is asked. Each test program includes it once.
+ * "test-ram": a disk in memory for the tests of the block layer, with settable alignment,
+ * limits, delays and errors, that counts what it is asked. Each test program includes it
+ * once.
  *
- * The disk outlives its node, so that a test can look at it after closing. Requests of several
- * threads are allowed: lock covers data and counters.
+ * The disk outlives its node, so that a test can look at it after closing. Requests of
+ * several threads are allowed: lock covers data and counters.
  */
 #ifndef TESTS_RAM_DRIVER_H
 #define TESTS_RAM_DRIVER_H
@@ -18,14 +19,14 @@
 
 typedef struct RamDisk {
     /* Set by the test before opening. */
-    int64_t length;           /* bytes */
-    BlockLimits limits;       /* 0: the default */
-    unsigned max_delay_ns;    /* each request sleeps up to so long */
+    int64_t length;        /* bytes */
+    BlockLimits limits;    /* 0: the default */
+    unsigned max_delay_ns; /* each request sleeps up to so long */
     bool zeroes, discards, fua;
     bool resizable;
     /* Set by the test at any time (-errno): what the next calls return. */
     int read_error, write_error, flush_error, zero_error;
-    bool hold;                /* requests wait until ram_release() */
+    bool hold; /* requests wait until ram_release() */
 
     /* Under lock. */
     QemuMutex lock;
@@ -33,10 +34,10 @@ typedef struct RamDisk {
     int64_t capacity;
     unsigned reads, writes, zero_writes, nb_discards, flushes, fua_writes;
     unsigned in_flight, max_in_flight;
-    int64_t largest;          /* bytes of the largest request */
+    int64_t largest; /* bytes of the largest request */
     int largest_iov;
     unsigned drain_begins, drain_ends;
-    GPtrArray *held;          /* of Coroutine */
+    GPtrArray *held; /* of Coroutine */
 } RamDisk;
 
 typedef struct RamState {
@@ -67,7 +68,8 @@ static inline void ram_disk_free(RamDisk *d)
     g_free(d);
 }
 
-static inline int ram_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
+static inline int ram_open(BlockDriverState *bs, BlockOptions *options, int flags,
+                           Error **errp)
 {
     RamState *s = bs->opaque;
 
@@ -144,31 +146,33 @@ static inline void ram_check(RamDisk *d, int64_t offset, int64_t bytes)
     g_assert_cmpint(offset + bytes, <=, d->capacity);
 }
 
-static inline int coroutine_fn ram_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                          QEMUIOVector *qiov, size_t qiov_offset,
-                                          BdrvRequestFlags flags)
+static inline int coroutine_fn ram_preadv(BlockDriverState *bs, int64_t offset,
+                                          int64_t bytes, QEMUIOVector *qiov,
+                                          size_t qiov_offset, BdrvRequestFlags flags)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
 
     ram_begin(d, &d->reads, bytes);
     ram_check(d, offset, bytes);
-    d->largest_iov = MAX(d->largest_iov, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
+    d->largest_iov =
+        MAX(d->largest_iov, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
     if (!d->read_error) {
         qemu_iovec_from_buf(qiov, qiov_offset, d->data + offset, bytes);
     }
     return ram_end(d, d->read_error);
 }
 
-static inline int coroutine_fn ram_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                           QEMUIOVector *qiov, size_t qiov_offset,
-                                           BdrvRequestFlags flags)
+static inline int coroutine_fn ram_pwritev(BlockDriverState *bs, int64_t offset,
+                                           int64_t bytes, QEMUIOVector *qiov,
+                                           size_t qiov_offset, BdrvRequestFlags flags)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
 
     ram_begin(d, &d->writes, bytes);
     ram_check(d, offset, bytes);
     d->fua_writes += !!(flags & BDRV_REQ_FUA);
-    d->largest_iov = MAX(d->largest_iov, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
+    d->largest_iov =
+        MAX(d->largest_iov, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
     if (!d->write_error) {
         qemu_iovec_to_buf(qiov, qiov_offset, d->data + offset, bytes);
         d->length = MAX(d->length, offset + bytes);
@@ -191,7 +195,8 @@ static inline int coroutine_fn ram_pwrite_zeroes(BlockDriverState *bs, int64_t o
 }
 
 /* Discarded data reads as zeroes. */
-static inline int coroutine_fn ram_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static inline int coroutine_fn ram_pdiscard(BlockDriverState *bs, int64_t offset,
+                                            int64_t bytes)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
 
@@ -222,9 +227,9 @@ static inline int64_t coroutine_fn ram_getlength(BlockDriverState *bs)
     return length;
 }
 
-static inline int coroutine_fn ram_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                            PreallocMode prealloc, BdrvRequestFlags flags,
-                                            Error **errp)
+static inline int coroutine_fn ram_truncate(BlockDriverState *bs, int64_t offset,
+                                            bool exact, PreallocMode prealloc,
+                                            BdrvRequestFlags flags, Error **errp)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
 
@@ -268,8 +273,12 @@ static BlockDriver bdrv_test_ram = {
     .bdrv_drain_end = ram_drain_end,
 };
 
-/* @more: further options, as "key=value,..."; NULL: the disk itself ("driver=raw": in raw). */
-static inline BlockBackend *ram_try_open(RamDisk *d, const char *more, int flags, Error **errp)
+/*
+ * @more: further options, as "key=value,..."; NULL: the disk itself ("driver=raw": in
+ * raw).
+ */
+static inline BlockBackend *ram_try_open(RamDisk *d, const char *more, int flags,
+                                         Error **errp)
 {
     static bool registered;
     BlockOptions *options = blk_options_new();
@@ -290,7 +299,8 @@ static inline BlockBackend *ram_try_open(RamDisk *d, const char *more, int flags
 
 static inline BlockBackend *ram_open_blk(RamDisk *d, const char *more)
 {
-    return ram_try_open(d, more, BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP, &error_abort);
+    return ram_try_open(d, more, BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP,
+                        &error_abort);
 }
 
 #endif

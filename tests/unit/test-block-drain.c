@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests by callback, drain, closing with requests in flight, requests of several threads. */
+/*
+ * Requests by callback, drain, closing with requests in flight, requests of several
+ * threads.
+ */
 #include "ram-driver.h"
 #include "qemu/aio-wait.h"
 #include "qemu/defer-call.h"
@@ -7,7 +10,7 @@
 #include "qemu/main-loop.h"
 
 #define LENGTH (64 * 1024)
-#define MANY 100
+#define MANY   100
 
 static AioContext *home; /* of this thread, in all tests but one */
 
@@ -15,9 +18,9 @@ typedef struct Request {
     QEMUIOVector qiov;
     char buf[512];
     BlockBackend *blk;
-    int ret;                 /* -EINPROGRESS until the callback */
-    bool may_call_back;      /* blk_aio_*() has returned */
-    AioContext *ctx;         /* where the callback ran */
+    int ret;            /* -EINPROGRESS until the callback */
+    bool may_call_back; /* blk_aio_*() has returned */
+    AioContext *ctx;    /* where the callback ran */
     void (*in_callback)(struct Request *r);
 } Request;
 
@@ -392,8 +395,8 @@ typedef struct Sender {
     IOThread *thread;
     AioContext *ctx;
     Request r[8];
-    int left, running;        /* of its thread */
-    bool done;                /* atomic */
+    int left, running; /* of its thread */
+    bool done;         /* atomic */
 } Sender;
 
 static void sender_next(Request *r);

@@ -107,8 +107,9 @@ static void test_unaligned(gconstpointer opaque)
     static const struct {
         int64_t offset, bytes;
     } cases[] = {
-        { 0, 1 }, { 1, 1 }, { 511, 2 }, { 513, 4096 }, { 4095, 4098 }, { 100, 30000 },
-        { LENGTH - 1, 1 }, { LENGTH - 5000, 5000 }, { 4096, 4097 }, { 4097, 4095 },
+        { 0, 1 },       { 1, 1 },       { 511, 2 },        { 513, 4096 },
+        { 4095, 4098 }, { 100, 30000 }, { LENGTH - 1, 1 }, { LENGTH - 5000, 5000 },
+        { 4096, 4097 }, { 4097, 4095 },
     };
     RamDisk *d = patterned_disk(align);
     BlockBackend *blk = ram_open_blk(d, NULL);
@@ -398,21 +399,25 @@ static void test_truncate(void)
     g_autoptr(GError) err = NULL;
     uint8_t buf[1024];
 
-    g_assert_cmpint(blk_truncate(blk, 1024, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+    g_assert_cmpint(blk_truncate(blk, 1024, true, PREALLOC_MODE_OFF, 0, &error_abort), ==,
+                    0);
     g_assert_cmpint(blk_getlength(blk), ==, 1024);
     g_assert_cmpint(blk_pread(blk, 512, 1024, buf, 0), ==, -EIO);
     g_assert_cmpint(blk_truncate(blk, 4096, true, PREALLOC_MODE_OFF, BDRV_REQ_ZERO_WRITE,
-                                 &error_abort), ==, 0);
+                                 &error_abort),
+                    ==, 0);
     g_assert_cmpint(blk_pread(blk, 512, 1024, buf, 0), ==, 0);
     assert_pattern(buf, 512, 512);
     g_assert_cmpint(buf[512], ==, 0);
 
     g_assert_cmpint(blk_truncate(blk, -1, true, PREALLOC_MODE_OFF, 0, &err), ==, -EINVAL);
     g_clear_error(&err);
-    g_assert_cmpint(blk_truncate(blk, INT64_MAX, true, PREALLOC_MODE_OFF, 0, &err), ==, -EFBIG);
+    g_assert_cmpint(blk_truncate(blk, INT64_MAX, true, PREALLOC_MODE_OFF, 0, &err), ==,
+                    -EFBIG);
     g_clear_error(&err);
     d->resizable = false;
-    g_assert_cmpint(blk_truncate(blk, 8192, true, PREALLOC_MODE_OFF, 0, &err), ==, -ENOSPC);
+    g_assert_cmpint(blk_truncate(blk, 8192, true, PREALLOC_MODE_OFF, 0, &err), ==,
+                    -ENOSPC);
     g_assert_cmpstr(err->message, ==, "The RAM disk is full");
     g_assert_cmpint(blk_getlength(blk), ==, 4096);
     blk_unref(blk);
@@ -480,7 +485,8 @@ static void test_raw_window(void)
     g_assert_cmphex(d->data[3024], ==, 0xaa);
     g_assert_cmphex(d->data[3047], ==, 0xaa);
     assert_pattern(d->data + 3048, 3048, 100);
-    g_assert_cmpint(blk_truncate(blk, 512, true, PREALLOC_MODE_OFF, 0, &err), ==, -ENOTSUP);
+    g_assert_cmpint(blk_truncate(blk, 512, true, PREALLOC_MODE_OFF, 0, &err), ==,
+                    -ENOTSUP);
     g_assert_cmpstr(err->message, ==, "Cannot resize fixed-size raw disks");
     blk_unref(blk);
     ram_disk_free(d);
@@ -529,8 +535,10 @@ int main(int argc, char **argv)
     g_test_add_func("/block/io/no-medium", test_no_medium);
     g_test_add_func("/block/io/read-only", test_read_only);
     g_test_add_data_func("/block/io/unaligned/1", GUINT_TO_POINTER(1), test_unaligned);
-    g_test_add_data_func("/block/io/unaligned/512", GUINT_TO_POINTER(512), test_unaligned);
-    g_test_add_data_func("/block/io/unaligned/4096", GUINT_TO_POINTER(4096), test_unaligned);
+    g_test_add_data_func("/block/io/unaligned/512", GUINT_TO_POINTER(512),
+                         test_unaligned);
+    g_test_add_data_func("/block/io/unaligned/4096", GUINT_TO_POINTER(4096),
+                         test_unaligned);
     g_test_add_func("/block/io/unaligned/full-vector", test_unaligned_full_vector);
     g_test_add_func("/block/io/unaligned/read-error", test_rmw_read_error);
     g_test_add_func("/block/io/odd-length", test_odd_length);
@@ -543,11 +551,13 @@ int main(int argc, char **argv)
     g_test_add_func("/block/io/flush/unsafe", test_flush_unsafe);
     g_test_add_data_func("/block/io/write-through/flush", GINT_TO_POINTER(0),
                          test_write_through);
-    g_test_add_data_func("/block/io/write-through/fua", GINT_TO_POINTER(1), test_write_through);
+    g_test_add_data_func("/block/io/write-through/fua", GINT_TO_POINTER(1),
+                         test_write_through);
     g_test_add_func("/block/io/truncate", test_truncate);
     g_test_add_func("/block/io/truncate/unsupported", test_truncate_unsupported);
     g_test_add_func("/block/io/status", test_block_status);
     g_test_add_func("/block/raw/window", test_raw_window);
-    g_test_add_func("/block/raw/guessed-keeps-looking-raw", test_guessed_raw_keeps_looking_raw);
+    g_test_add_func("/block/raw/guessed-keeps-looking-raw",
+                    test_guessed_raw_keeps_looking_raw);
     return g_test_run();
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random requests against a model in memory: workers send reads, writes, zeroes, discards and
- * truncations of any offset and length at once, over a disk with alignment, limits and
- * random delays. What a worker works on overlaps no other worker's bytes, but often
+ * Random requests against a model in memory: workers send reads, writes, zeroes, discards
+ * and truncations of any offset and length at once, over a disk with alignment, limits
+ * and random delays. What a worker works on overlaps no other worker's bytes, but often
  * shares blocks with them, so that every read-modify-write has neighbours to damage.
  *
- * GLib prints the random seed; --seed=R02S... replays it (up to the timing of the delays).
+ * GLib prints the random seed; --seed=R02S... replays it (up to the timing of the
+ * delays).
  */
 #include "ram-driver.h"
 #include "qemu/aio-wait.h"
@@ -13,7 +14,7 @@
 #include "qemu/main-loop.h"
 
 #define MAX_LENGTH (192 * 1024)
-#define WORKERS 16
+#define WORKERS    16
 
 typedef struct Range {
     int64_t start, end;
@@ -21,12 +22,12 @@ typedef struct Range {
 
 typedef struct Model {
     BlockBackend *blk;
-    uint8_t *bytes;           /* what the image has to hold */
+    uint8_t *bytes; /* what the image has to hold */
     int64_t length;
-    int64_t block;            /* the disk's alignment */
-    Range busy[WORKERS];      /* what each worker works on */
+    int64_t block;       /* the disk's alignment */
+    Range busy[WORKERS]; /* what each worker works on */
     bool truncating;
-    int left;                 /* requests to send */
+    int left; /* requests to send */
     int workers;
 } Model;
 
@@ -122,11 +123,15 @@ static void coroutine_fn do_discard(Model *m, Range r)
     }
 }
 
-/* Alone behind the smaller of both lengths, rounded down: there the last block is at stake. */
+/*
+ * Alone behind the smaller of both lengths, rounded down: there the last block is at
+ * stake.
+ */
 static void coroutine_fn do_truncate(Worker *w)
 {
     Model *m = w->m;
-    int64_t length = ROUND_UP(g_test_rand_int_range(m->block, MAX_LENGTH), MAX(m->block, 512));
+    int64_t length =
+        ROUND_UP(g_test_rand_int_range(m->block, MAX_LENGTH), MAX(m->block, 512));
     int64_t from = MIN(length, m->length);
     int64_t old = m->length;
 
@@ -137,7 +142,8 @@ static void coroutine_fn do_truncate(Worker *w)
     m->busy[w->index] = (Range){ from, INT64_MAX };
     m->length = from;
     g_assert_cmpint(blk_co_truncate(m->blk, length, true, PREALLOC_MODE_OFF,
-                                    BDRV_REQ_ZERO_WRITE, &error_abort), ==, 0);
+                                    BDRV_REQ_ZERO_WRITE, &error_abort),
+                    ==, 0);
     memset(m->bytes + from, 0, MAX(old, length) - from);
     m->length = length;
     m->truncating = false;
@@ -190,7 +196,8 @@ static void coroutine_fn worker_entry(void *opaque)
 
 static void run_model(RamDisk *d, const char *layer, int requests)
 {
-    Model m = { .block = MAX(d->limits.request_alignment, 1), .length = d->length,
+    Model m = { .block = MAX(d->limits.request_alignment, 1),
+                .length = d->length,
                 .left = requests };
     int drains = 0;
 
@@ -213,10 +220,11 @@ static void run_model(RamDisk *d, const char *layer, int requests)
     }
     g_assert_cmpint(blk_getlength(m.blk), ==, m.length);
     check(&m, "at the end", 0, d->data, m.length);
-    g_test_message("%u reads, %u writes, %u zero, %u discards, %u flushes, %d drains, up to %u "
-                   "at once",
-                   d->reads, d->writes, d->zero_writes, d->nb_discards, d->flushes, drains,
-                   d->max_in_flight);
+    g_test_message(
+        "%u reads, %u writes, %u zero, %u discards, %u flushes, %d drains, up to %u "
+        "at once",
+        d->reads, d->writes, d->zero_writes, d->nb_discards, d->flushes, drains,
+        d->max_in_flight);
     blk_unref(m.blk);
     g_free(m.bytes);
     ram_disk_free(d);
@@ -273,7 +281,7 @@ static void test_byte_granularity(void)
 typedef struct Overlap {
     BlockBackend *blk;
     int64_t offset, bytes;
-    uint8_t value;            /* 0: write zeroes */
+    uint8_t value; /* 0: write zeroes */
     int delay;
     int *running;
 } Overlap;
@@ -313,8 +321,10 @@ static void test_overlap(void)
         int running = 2;
         int64_t at = g_test_rand_int_range(0, 6) * 512;
         Overlap a = { blk, at, 512 * g_test_rand_int_range(1, 4), 0, 0, &running };
-        Overlap b = { blk, at + g_test_rand_int_range(1, 500), g_test_rand_int_range(1, 1500), 2,
-                      g_test_rand_int_range(0, 20000), &running };
+        Overlap b = {
+            blk, at + g_test_rand_int_range(1, 500), g_test_rand_int_range(1, 1500),
+            2,   g_test_rand_int_range(0, 20000),    &running
+        };
 
         a.value = g_test_rand_bit();
         memset(d->data, 7, IMAGE);
@@ -328,15 +338,17 @@ static void test_overlap(void)
         qemu_coroutine_enter(qemu_coroutine_create(overlap_entry, &b));
         AIO_WAIT_WHILE(qemu_get_aio_context(), running > 0);
         if (memcmp(d->data, one_two, IMAGE) && memcmp(d->data, two_one, IMAGE)) {
-            g_error("round %d: %" PRId64 "+%" PRId64 " and %" PRId64 "+%" PRId64 " mixed up", i,
-                    a.offset, a.bytes, b.offset, b.bytes);
+            g_error("round %d: %" PRId64 "+%" PRId64 " and %" PRId64 "+%" PRId64
+                    " mixed up",
+                    i, a.offset, a.bytes, b.offset, b.bytes);
         }
     }
     blk_unref(blk);
     ram_disk_free(d);
 }
 
-/* --- threads: each owns every fourth stripe of bytes, all of them share all blocks --- */
+/* --- threads: each owns every fourth stripe of bytes, all of them share all blocks ---
+ */
 
 enum { THREADS = 4, STRIPE = 100, ROUNDS = 300 };
 
@@ -344,7 +356,7 @@ typedef struct StripeThread {
     BlockBackend *blk;
     int index;
     uint32_t seed;
-    uint8_t *model;           /* its stripes of the model are its own */
+    uint8_t *model; /* its stripes of the model are its own */
 } StripeThread;
 
 static void *stripe_thread(void *opaque)

@@ -20,7 +20,8 @@ static char *make_file(const char *name, size_t size)
     return path;
 }
 
-static BlockBackend *try_open(const char *filename, const char *options, int flags, Error **errp)
+static BlockBackend *try_open(const char *filename, const char *options, int flags,
+                              Error **errp)
 {
     BlockOptions *o = blk_options_new();
 
@@ -30,7 +31,8 @@ static BlockBackend *try_open(const char *filename, const char *options, int fla
     return blk_new_open(filename, NULL, o, flags, errp);
 }
 
-static void assert_fails(const char *filename, const char *options, int flags, const char *message)
+static void assert_fails(const char *filename, const char *options, int flags,
+                         const char *message)
 {
     g_autoptr(GError) err = NULL;
 
@@ -54,13 +56,15 @@ static void test_names(void)
 {
     g_autofree char *path = make_file("names", 1000);
     g_autofree char *prefixed = g_strconcat("file:", path, NULL);
-    g_autofree char *json =
-        g_strdup_printf("json:{\"driver\": \"raw\", \"file\": {\"filename\": \"%s\"}}", path);
+    g_autofree char *json = g_strdup_printf(
+        "json:{\"driver\": \"raw\", \"file\": {\"filename\": \"%s\"}}", path);
     g_autofree char *opts = g_strdup_printf("driver=raw,file.filename=%s", path);
-    g_autofree char *window = g_strdup_printf("driver=raw,file.filename=%s,offset=512", path);
+    g_autofree char *window =
+        g_strdup_printf("driver=raw,file.filename=%s,offset=512", path);
     g_autofree char *window_name =
         g_strdup_printf("json:{\"driver\": \"raw\", \"offset\": \"512\", \"file\": "
-                        "{\"driver\": \"file\", \"filename\": \"%s\"}}", path);
+                        "{\"driver\": \"file\", \"filename\": \"%s\"}}",
+                        path);
 
     assert_opens(path, NULL, 0, "raw", path, 1024);
     assert_opens(path, "driver=raw", BDRV_O_RDWR, "raw", path, 1024);
@@ -78,8 +82,7 @@ static void test_names(void)
     assert_opens("json:{\"driver\":\"null-co\",\"size\":1024}", NULL, 0, "null-co",
                  "json:{\"driver\": \"null-co\", \"size\": 1024}", 1024);
     assert_opens("json:{\"driver\":\"null-co\",\"size\":1024}", "size=512", 0, "null-co",
-                 "json:{\"driver\": \"null-co\", \"size\": \"512\"}",
-                 512);
+                 "json:{\"driver\": \"null-co\", \"size\": \"512\"}", 512);
 }
 
 static void test_colon_in_name(void)
@@ -99,10 +102,10 @@ static void test_mistakes(void)
 {
     g_autofree char *path = make_file("mistakes", 1 << 20);
     g_autofree char *gone = path_of("gone");
-    g_autofree char *no_file = g_strdup_printf("Could not open '%s': No such file or directory",
-                                               gone);
-    g_autofree char *is_dir = g_strdup_printf("'file' driver requires '%s' to be a regular file",
-                                              dir);
+    g_autofree char *no_file =
+        g_strdup_printf("Could not open '%s': No such file or directory", gone);
+    g_autofree char *is_dir =
+        g_strdup_printf("'file' driver requires '%s' to be a regular file", dir);
 
     assert_fails(gone, NULL, 0, no_file);
     assert_fails(dir, NULL, 0, is_dir);
@@ -112,10 +115,12 @@ static void test_mistakes(void)
     assert_fails("nope:x", NULL, 0, "Unknown protocol 'nope'");
     assert_fails(NULL, "file.driver=nope", 0, "Unknown driver 'nope'");
     assert_fails(NULL, "driver=raw", 0, "A block device must be specified for \"file\"");
-    assert_fails(NULL, "driver=raw,file=x", 0, "Cannot find device='x' nor node-name='x'");
+    assert_fails(NULL, "driver=raw,file=x", 0,
+                 "Cannot find device='x' nor node-name='x'");
     assert_fails(NULL, NULL, 0, "Must specify either driver or file");
     assert_fails(NULL, "filename=x", 0, "Must specify either driver or file");
-    assert_fails(path, "driver=raw,foo=1", 0, "Block format 'raw' does not support the option 'foo'");
+    assert_fails(path, "driver=raw,foo=1", 0,
+                 "Block format 'raw' does not support the option 'foo'");
     assert_fails(path, "driver=raw,file.foo=1", 0,
                  "Block protocol 'file' doesn't support the option 'foo'");
     assert_fails(NULL, "driver=null-co,foo=1", 0,
@@ -124,17 +129,21 @@ static void test_mistakes(void)
                  "The only allowed filename for this driver is 'null-co://'");
     assert_fails(NULL, "driver=null-co,latency-ns=-1", 0,
                  "Parameter 'latency-ns' expects a number");
-    assert_fails(path, "read-only=maybe", 0, "Parameter 'read-only' expects 'on' or 'off'");
+    assert_fails(path, "read-only=maybe", 0,
+                 "Parameter 'read-only' expects 'on' or 'off'");
     assert_fails(path, "discard=foo", 0, "Invalid discard option");
     assert_fails(path, "driver=raw,size=513", 0, "Specified size is not multiple of 512");
-    assert_fails(path, "driver=raw,offset=3M", 0,
-                 "Offset (3145728) cannot be greater than size of the containing file (1048576)");
-    assert_fails(path, "driver=raw,offset=8E", 0,
-                 "Offset (9223372036854775807) cannot be greater than size of the containing "
-                 "file (1048576)");
-    assert_fails(path, "driver=raw,size=3M", 0,
-                 "The sum of offset (0) and size (3145728) has to be smaller or equal to the "
-                 "actual size of the containing file (1048576)");
+    assert_fails(
+        path, "driver=raw,offset=3M", 0,
+        "Offset (3145728) cannot be greater than size of the containing file (1048576)");
+    assert_fails(
+        path, "driver=raw,offset=8E", 0,
+        "Offset (9223372036854775807) cannot be greater than size of the containing "
+        "file (1048576)");
+    assert_fails(
+        path, "driver=raw,size=3M", 0,
+        "The sum of offset (0) and size (3145728) has to be smaller or equal to the "
+        "actual size of the containing file (1048576)");
     assert_fails(path, "force-share=on", BDRV_O_RDWR,
                  "force-share=on can only be used with read-only images");
     assert_fails("json:[1]", NULL, 0, "Invalid JSON object given");
@@ -155,7 +164,8 @@ static void test_read_only_child(void)
     g_autofree char *path = make_file("ro", 512);
     BlockBackend *blk;
 
-    assert_fails(path, "driver=raw,file.read-only=on", BDRV_O_RDWR, "Block node is read-only");
+    assert_fails(path, "driver=raw,file.read-only=on", BDRV_O_RDWR,
+                 "Block node is read-only");
     assert_fails(path, "driver=raw,read-only=on", BDRV_O_RDWR, "Block node is read-only");
     blk = try_open(path, "driver=raw,read-only=off", 0, &error_abort);
     g_assert_false(bdrv_is_read_only(blk_bs(blk)));
@@ -169,7 +179,8 @@ static void test_read_only_child(void)
 static void test_flags_reach_the_file(void)
 {
     RamDisk *d = ram_disk_new(512);
-    BlockBackend *blk = ram_try_open(d, "driver=raw,cache.no-flush=on", BDRV_O_NATIVE_AIO, NULL);
+    BlockBackend *blk =
+        ram_try_open(d, "driver=raw,cache.no-flush=on", BDRV_O_NATIVE_AIO, NULL);
     BlockDriverState *bs = blk_bs(blk);
 
     g_assert_true(bs->open_flags & BDRV_O_NO_FLUSH);
@@ -249,7 +260,8 @@ static void test_create(void)
     g_assert_cmpstr(err->message, ==, "Invalid parameter 'foo'");
     g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
     g_clear_error(&err);
-    g_assert_cmpint(bdrv_create(bdrv_find_format("null-co"), path, NULL, &err), ==, -ENOTSUP);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("null-co"), path, NULL, &err), ==,
+                    -ENOTSUP);
     g_clear_error(&err);
     g_assert_cmpint(bdrv_create(raw, "nope:x", NULL, &err), <, 0);
     g_assert_cmpstr(err->message, ==, "Unknown protocol 'nope'");
@@ -261,8 +273,10 @@ static void test_shared_node(void)
 {
     RamDisk *d = ram_disk_new(512);
     BlockBackend *a = ram_try_open(d, "driver=raw", BDRV_O_RDWR, &error_abort);
-    BlockBackend *b = blk_new(blk_get_aio_context(a), BLK_PERM_WRITE, BLK_PERM_CONSISTENT_READ);
-    BlockBackend *c = blk_new(blk_get_aio_context(a), BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
+    BlockBackend *b =
+        blk_new(blk_get_aio_context(a), BLK_PERM_WRITE, BLK_PERM_CONSISTENT_READ);
+    BlockBackend *c =
+        blk_new(blk_get_aio_context(a), BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
     g_autoptr(GError) err = NULL;
     char byte = 1;
 

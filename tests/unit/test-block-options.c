@@ -128,13 +128,29 @@ static void test_size(void)
         bool ok;
         uint64_t value;
     } cases[] = {
-        { "0", true, 0 }, { "1", true, 1 }, { "1k", true, 1024 }, { "1K", true, 1024 },
-        { "3M", true, 3 << 20 }, { "1.5G", true, 3ULL << 29 }, { "2T", true, 2ULL << 40 },
-        { "1P", true, 1ULL << 50 }, { "15E", true, 15ULL << 60 }, { "512b", true, 512 },
-        { "0x100", true, 256 }, { "18446744073709551615", true, UINT64_MAX },
-        { "", false, 0 }, { "-1", false, 0 }, { " 1", false, 0 }, { "1kk", false, 0 },
-        { "16E", false, 0 }, { "18446744073709551616", false, 0 }, { "x", false, 0 },
-        { "1.5", false, 0 }, { "k", false, 0 }, { "1 k", false, 0 }, { "+1", false, 0 },
+        { "0", true, 0 },
+        { "1", true, 1 },
+        { "1k", true, 1024 },
+        { "1K", true, 1024 },
+        { "3M", true, 3 << 20 },
+        { "1.5G", true, 3ULL << 29 },
+        { "2T", true, 2ULL << 40 },
+        { "1P", true, 1ULL << 50 },
+        { "15E", true, 15ULL << 60 },
+        { "512b", true, 512 },
+        { "0x100", true, 256 },
+        { "18446744073709551615", true, UINT64_MAX },
+        { "", false, 0 },
+        { "-1", false, 0 },
+        { " 1", false, 0 },
+        { "1kk", false, 0 },
+        { "16E", false, 0 },
+        { "18446744073709551616", false, 0 },
+        { "x", false, 0 },
+        { "1.5", false, 0 },
+        { "k", false, 0 },
+        { "1 k", false, 0 },
+        { "+1", false, 0 },
         { "99999999999E", false, 0 },
     };
 
@@ -198,8 +214,15 @@ static void test_json_conflicts(void)
 static void test_json_bad(void)
 {
     static const char *const cases[] = {
-        "", "{", "[1]", "1", "{\"a\": }", "{\"a\": 1} x", "{\"a\": 1, \"a\": 2}",
-        "{\"a\": \"\\u0000\"}", "{\"a\": 1e999}",
+        "",
+        "{",
+        "[1]",
+        "1",
+        "{\"a\": }",
+        "{\"a\": 1} x",
+        "{\"a\": 1, \"a\": 2}",
+        "{\"a\": \"\\u0000\"}",
+        "{\"a\": 1e999}",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
