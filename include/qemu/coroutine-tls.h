@@ -45,17 +45,24 @@
         return ptr;                                                                      \
     }
 
+/* Inside the library: the general model would call __tls_get_addr at each access. */
+#ifdef BLKCO_BUILD
+#define QEMU_CO_TLS_MODEL_ __attribute__((tls_model("initial-exec")))
+#else
+#define QEMU_CO_TLS_MODEL_
+#endif
+
 #define QEMU_DECLARE_CO_TLS(type, var)                                                   \
     type get_##var(void);                                                                \
     void set_##var(type v);                                                              \
     type *get_ptr_##var(void);
 
 #define QEMU_DEFINE_CO_TLS(type, var)                                                    \
-    static __thread type co_tls_##var;                                                   \
+    static __thread type co_tls_##var QEMU_CO_TLS_MODEL_;                                \
     QEMU_CO_TLS_ACCESSORS_(, type, var)
 
 #define QEMU_DEFINE_STATIC_CO_TLS(type, var)                                             \
-    static __thread type co_tls_##var;                                                   \
+    static __thread type co_tls_##var QEMU_CO_TLS_MODEL_;                                \
     QEMU_CO_TLS_ACCESSORS_(static, type, var)
 
 #endif
