@@ -5,6 +5,8 @@
  * A growth that fails puts the old size back. Preallocation touches nothing but what
  * lies behind the old end.
  */
+#include <sys/statvfs.h>
+
 #include "qemu/thread-pool.h"
 
 #include "block/drivers/file-internal.h"
@@ -42,6 +44,20 @@ static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align)
     return fsync(fd) < 0 ? -errno : 0;
 }
 
+/*
+ * posix_fallocate takes what there is before it finds that it is not enough, and the whole
+ * machine's disk is full meanwhile: ask first. 0 or -ENOSPC.
+ */
+static int check_space(int fd, int64_t bytes)
+{
+    struct statvfs vfs;
+
+    if (fstatvfs(fd, &vfs) < 0 || vfs.f_blocks == 0 || vfs.f_frsize == 0) {
+        return 0;
+    }
+    return (uint64_t)bytes / vfs.f_frsize > vfs.f_bfree ? -ENOSPC : 0;
+}
+
 static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc,
                    uint32_t align, Error **errp)
 {
@@ -49,9 +65,12 @@ static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc
 
     switch (prealloc) {
     case PREALLOC_MODE_FALLOC:
-        do {
-            ret = -posix_fallocate(fd, old_size, size - old_size);
-        } while (ret == -EINTR);
+        ret = check_space(fd, size - old_size);
+        if (ret == 0) {
+            do {
+                ret = -posix_fallocate(fd, old_size, size - old_size);
+            } while (ret == -EINTR);
+        }
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Could not preallocate new data");
         }

@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 
 #include "qemu/osdep.h"
@@ -671,6 +672,21 @@ static void test_create_fails(Fixture *f, gconstpointer data)
     create_refused(f->dir, "size=512", "Is a directory");
 }
 
+/* More than the disk has is refused before the disk is filled. */
+static void test_create_larger_than_the_disk(Fixture *f, gconstpointer data)
+{
+    g_autofree char *path = g_build_filename(f->dir, "new.img", NULL);
+    g_autofree char *text = NULL;
+    struct statvfs vfs;
+
+    g_assert_cmpint(statvfs(f->dir, &vfs), ==, 0);
+    text = g_strdup_printf("size=%" PRIu64 ",preallocation=falloc",
+                           (uint64_t)vfs.f_blocks * vfs.f_frsize / 512 * 512 + MIB);
+    bdrv_init();
+    create_refused(path, text, "Could not preallocate new data: No space left on device");
+    g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+}
+
 static void test_create_respects_locks(Fixture *f, gconstpointer data)
 {
     BlockBackend *blk;
@@ -731,6 +747,7 @@ int main(int argc, char **argv)
     TEST("device/file-is-none", test_file_is_no_device, NULL);
     TEST("create", test_create, NULL);
     TEST("create-fails", test_create_fails, NULL);
+    TEST("create-larger-than-the-disk", test_create_larger_than_the_disk, NULL);
     TEST("create-respects-locks", test_create_respects_locks, NULL);
 #undef TEST
     return g_test_run();
