@@ -12,7 +12,10 @@
 #endif
 #endif
 
-/* Valgrind learns from io_getevents that buffers have been written, and knows only part of the ring. */
+/*
+ * Valgrind learns from io_getevents that buffers have been written, and knows only part of
+ * the ring.
+ */
 static bool must_call_getevents(void)
 {
 #ifdef RUNNING_ON_VALGRIND
