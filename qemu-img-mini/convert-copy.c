@@ -28,11 +28,19 @@
  * Large enough that the cost of a request does not matter, small enough that a chunk is
  * still in the processor's cache when it is written.
  */
-#define CHUNK_BYTES (1 * 1024 * 1024)
+#define CHUNK_BYTES (1024 * 1024)
 /* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
 #define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
-/* The survey of what there is to copy stops here: the estimate is good enough then. */
-#define SURVEY_MAX_EXTENTS 100000
+/* The survey of what there is to copy stops here: it must not take long itself. */
+#define SURVEY_MAX_EXTENTS 20000
+/*
+ * Asking for the status costs more than reading such an extent. Behind that many of them in
+ * a row, a chunk is read without asking; the holes in it are found by their zeroes. A few
+ * questions then show whether the extents are still small.
+ */
+#define SMALL_EXTENT_BYTES (64 * 1024)
+#define MANY_SMALL_EXTENTS 8
+#define SMALL_EXTENT_PROBE 2
 
 typedef enum ChunkKind {
     CHUNK_DATA,       /* read it */
@@ -63,11 +71,12 @@ struct Copy {
     int64_t granularity; /* holes begin and end at multiples of this */
     int64_t total;       /* bytes of the target that are covered */
 
-    CoMutex planner;     /* guards the next five */
+    CoMutex planner;     /* guards the next six */
     const CopySource *source;
     int64_t position;    /* next byte to hand out */
     int64_t extent_end;  /* up to here the status is extent_zero's */
     bool extent_zero;
+    unsigned small_extents; /* seen in a row */
     uint64_t next_number;
 
     uint64_t written_number; /* all chunks below are written (in_order) */
@@ -124,6 +133,12 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
         *end = s->end;
         return 0;
     }
+    if (c->small_extents >= MANY_SMALL_EXTENTS) {
+        c->small_extents -= SMALL_EXTENT_PROBE;
+        *zero = false;
+        *end = MIN(ROUND_DOWN(offset + c->chunk_bytes, c->chunk_bytes), s->start + s->length);
+        return 0;
+    }
     int ret = blk_co_block_status(s->blk, in_source, s->length - in_source, &pnum);
     if (ret < 0) {
         if (!c->job->salvage) {
@@ -136,6 +151,7 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
         pnum = MIN(c->chunk_bytes, s->length - in_source);
     }
     g_assert(pnum > 0);
+    c->small_extents = pnum < SMALL_EXTENT_BYTES ? c->small_extents + 1 : 0;
     *zero = ret & BDRV_BLOCK_ZERO;
     *end = offset + pnum;
     if (*end - s->start == s->length && s->length < s->end && *zero) {
