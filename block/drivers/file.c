@@ -32,9 +32,13 @@ static int coroutine_fn engine_submit(FileState *s, IOEngineOp op, int64_t offse
     return engine->submit(state, s->fd, op, offset, bytes, qiov, qiov_offset, flags);
 }
 
-/* Moves the data by way of an aligned buffer, one piece after the other. */
-static int coroutine_fn bounce(FileState *s, IOEngineOp op, int64_t offset, int64_t bytes,
-                               QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+/*
+ * Moves the data by way of an aligned buffer, one piece after the other. Out of line, like
+ * all that is rare here: the frames of the usual path are cold memory for each request.
+ */
+static QEMU_NOINLINE int coroutine_fn bounce(FileState *s, IOEngineOp op, int64_t offset,
+                                             int64_t bytes, QEMUIOVector *qiov,
+                                             size_t qiov_offset, BdrvRequestFlags flags)
 {
     size_t size = MIN(bytes, MAX(BOUNCE_MAX, (int64_t)s->request_align));
     void *buf = qemu_try_memalign(MAX(s->mem_align, s->request_align), size);
@@ -60,23 +64,30 @@ static int coroutine_fn bounce(FileState *s, IOEngineOp op, int64_t offset, int6
     return ret;
 }
 
-/* O_DIRECT takes pieces that start and end at its alignment. */
-static bool needs_bounce(FileState *s, QEMUIOVector *qiov, size_t qiov_offset, int64_t bytes)
+static QEMU_NOINLINE bool vector_needs_bounce(FileState *s, QEMUIOVector *qiov,
+                                              size_t qiov_offset, int64_t bytes)
 {
     IOSlice slice;
     bool aligned;
 
-    if (qiov->niov == 1) {
-        uintptr_t addr = (uintptr_t)qiov->iov[0].iov_base + qiov_offset;
-
-        return addr & (s->mem_align - 1);
-    }
     if (io_slice_init(&slice, qiov, qiov_offset, bytes) < 0) {
         return true;
     }
     aligned = io_slice_is_aligned(&slice, s->mem_align, s->request_align);
     io_slice_destroy(&slice);
     return !aligned;
+}
+
+/* O_DIRECT takes pieces that start and end at its alignment. */
+static bool needs_bounce(FileState *s, QEMUIOVector *qiov, size_t qiov_offset, int64_t bytes)
+{
+    uintptr_t addr;
+
+    if (unlikely(qiov->niov != 1)) {
+        return vector_needs_bounce(s, qiov, qiov_offset, bytes);
+    }
+    addr = (uintptr_t)qiov->iov[0].iov_base + qiov_offset;
+    return addr & (s->mem_align - 1);
 }
 
 static int coroutine_fn file_co_rw(FileState *s, IOEngineOp op, int64_t offset, int64_t bytes,

@@ -262,7 +262,8 @@ static long coroutine_fn run(LaioState *s, LaioRequest *req)
     return req->result;
 }
 
-static int coroutine_fn flush(LaioState *s, int fd)
+/* Out of line, so that a transfer's frame does not hold a second request. */
+static QEMU_NOINLINE int coroutine_fn flush(LaioState *s, int fd)
 {
     LaioRequest req;
     long result = LAIO_USE_THREADS;
@@ -300,6 +301,16 @@ static int resume(IOSlice *slice, IOEngineOp op, int64_t *offset, size_t done)
     return 1;
 }
 
+static QEMU_NOINLINE int coroutine_fn use_threads(int fd, IOEngineOp op, int64_t offset,
+                                                  IOSlice *slice, bool fua)
+{
+    QEMUIOVector rest;
+
+    qemu_iovec_init_external(&rest, slice->iov, slice->niov);
+    return io_engine_threads.submit(NULL, fd, op, offset, slice->bytes, &rest, 0,
+                                    fua ? BDRV_REQ_FUA : 0);
+}
+
 static int coroutine_fn transfer(LaioState *s, int fd, IOEngineOp op, int64_t offset,
                                  IOSlice *slice, bool fua)
 {
@@ -326,11 +337,7 @@ static int coroutine_fn transfer(LaioState *s, int fd, IOEngineOp op, int64_t of
             io_slice_zero(slice);
             return 0;
         } else if (result == LAIO_USE_THREADS || result == -EAGAIN) {
-            QEMUIOVector rest;
-
-            qemu_iovec_init_external(&rest, slice->iov, slice->niov);
-            return io_engine_threads.submit(NULL, fd, op, offset, slice->bytes, &rest, 0,
-                                            fua ? BDRV_REQ_FUA : 0);
+            return use_threads(fd, op, offset, slice, fua);
         } else if (dsync && (result == -EINVAL || result == -EOPNOTSUPP)) {
             s->no_dsync = true;
         } else if (result != -EINTR) {
