@@ -347,10 +347,12 @@ void blk_aio_cancel_async(BlockAIOCB *acb)
 
 void blk_aio_cancel(BlockAIOCB *acb)
 {
-    BlkAIOCB *self = container_of(acb, BlkAIOCB, common);
+    /* A thread without a context may be the home of the backend all the same. */
+    AioContext *ctx = thread_context_begin();
 
     acb->refcnt++;
     blk_aio_cancel_async(acb);
-    AIO_WAIT_WHILE(self->bc->ctx, acb->refcnt > 1);
-    acb_unref(self);
+    AIO_WAIT_WHILE(ctx, acb->refcnt > 1);
+    acb_unref(container_of(acb, BlkAIOCB, common));
+    thread_context_end();
 }

@@ -575,6 +575,8 @@ static void *lonely_thread(void *opaque)
     request_read(&r, blk, 0);
     blk_drain(blk);
     g_assert_cmpint(r.ret, ==, 0);
+    blk_aio_cancel(request_read(&r, blk, 0));
+    g_assert_cmpint(r.ret, ==, 0);
     blk_unref(blk);
     return NULL;
 }
