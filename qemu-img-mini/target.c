@@ -47,14 +47,16 @@ void target_guard_begin(const char *path)
 
     if (path) {
         const char *prog = error_get_progname() ?: "qemu-img-mini";
+        /* The cursor may stand in a line of the progress, behind the "^C". */
+        const char *start = isatty(STDERR_FILENO) ? "\n" : "";
 
         /* Of a dangling symbolic link only the file behind it would be ours. */
         guard.ours = lstat(path, &st) < 0 && errno == ENOENT;
         guard.path = g_strdup(path);
         guard.removed_text = g_strdup_printf(
-            "%s: Interrupted: the incomplete target '%s' has been removed\n", prog, path);
+            "%s%s: Interrupted: the incomplete target '%s' has been removed\n", start, prog, path);
         guard.incomplete_text =
-            g_strdup_printf("%s: Interrupted: the target '%s' is incomplete\n", prog, path);
+            g_strdup_printf("%s%s: Interrupted: the target '%s' is incomplete\n", start, prog, path);
     }
     for (size_t i = 0; i < ARRAY_SIZE(guarded_signals); i++) {
         sigaction(guarded_signals[i], NULL, &guard.old[i]);

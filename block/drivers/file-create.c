@@ -202,6 +202,10 @@ static int erase_signature(int fd, int64_t length)
     QEMU_AUTO_VFREE char *buf = qemu_try_memalign(4096, BDRV_SECTOR_SIZE);
     ssize_t ret;
 
+    if (length == 0) {
+        /* Such as /dev/null, which has nothing to sync either. */
+        return 0;
+    }
     if (!buf) {
         return -ENOMEM;
     }

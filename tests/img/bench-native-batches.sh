@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 requires strace
+requires_no_sanitizer
 requires_direct
 make_full a 4M
 strace -f -qq -e trace=io_submit,pread64,preadv,preadv2 -o trace true 2>/dev/null || skip 'strace does not work here'

@@ -50,7 +50,7 @@ requires_root() { [ "$(id -u)" = 0 ] || skip 'this takes root'; }
 
 requires_file() { [ -e "$1" ] || skip "there is no $1"; }
 
-# The address and thread sanitizers do not go with a preloaded library.
+# The address and thread sanitizers go neither with a preloaded library nor with strace.
 requires_no_sanitizer() {
     if nm "$img" 2>/dev/null | grep -q '__[at]san_init'; then
         skip 'built with a sanitizer'
