@@ -13,6 +13,7 @@
  * it; nothing here is locked or atomic.
  */
 #include "node.h"
+#include "block/block.h"
 #include "qemu/aio-wait.h"
 #include "qemu/defer-call.h"
 
@@ -337,22 +338,33 @@ BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb, void *opaq
 
 /* --- cancellation --- */
 
-void blk_aio_cancel_async(BlockAIOCB *acb)
+void bdrv_aio_cancel_async(BlockAIOCB *acb)
 {
-    /* What has gone to a driver ends by itself; the interface only asks. */
+    /* Where there is no such function the request ends by itself; this only asks. */
     if (acb->aiocb_info->cancel_async) {
         acb->aiocb_info->cancel_async(acb);
     }
 }
 
-void blk_aio_cancel(BlockAIOCB *acb)
+void bdrv_aio_cancel(BlockAIOCB *acb)
 {
-    /* A thread without a context may be the home of the backend all the same. */
+    /* A thread without a context may be the home of a backend all the same. */
     AioContext *ctx = thread_context_begin();
 
-    acb->refcnt++;
-    blk_aio_cancel_async(acb);
+    /* Whoever completes a request drops its reference after the callback. */
+    qemu_aio_ref(acb);
+    bdrv_aio_cancel_async(acb);
     AIO_WAIT_WHILE(ctx, acb->refcnt > 1);
-    acb_unref(container_of(acb, BlkAIOCB, common));
+    qemu_aio_unref(acb);
     thread_context_end();
+}
+
+void blk_aio_cancel_async(BlockAIOCB *acb)
+{
+    bdrv_aio_cancel_async(acb);
+}
+
+void blk_aio_cancel(BlockAIOCB *acb)
+{
+    bdrv_aio_cancel(acb);
 }

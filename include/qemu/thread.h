@@ -182,4 +182,7 @@ static inline void qemu_spin_unlock(QemuSpin *spin)
 
 G_END_DECLS
 
+/* Sources written for older versions of QEMU expect it here. */
+#include "qemu/lockcnt.h"
+
 #endif

@@ -20,6 +20,7 @@ typedef struct QEMUTimerList QEMUTimerList;
 typedef struct QEMUTimerListGroup QEMUTimerListGroup;
 typedef struct QemuCond QemuCond;
 typedef struct QemuEvent QemuEvent;
+typedef struct QemuLockCnt QemuLockCnt;
 typedef struct QemuLockable QemuLockable;
 typedef struct QemuMutex QemuMutex;
 typedef struct QemuRecMutex QemuRecMutex;

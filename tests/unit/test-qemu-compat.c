@@ -9,6 +9,7 @@
 #include "block/aio-wait.h"
 #include "block/aio.h"
 #include "block/aio_task.h"
+#include "block/block.h"
 #include "block/thread-pool.h"
 #include "qemu/atomic.h"
 #include "qemu/bitops.h"
@@ -32,6 +33,8 @@
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
+#include "system/block-backend.h"
+#include "system/iothread.h"
 
 /* ---- types ---- */
 
@@ -127,6 +130,11 @@ HAS_TYPE(buffer_is_zero, bool, const void *, size_t);
 HAS_TYPE(qemu_try_memalign, void *, size_t, size_t);
 HAS_TYPE(error_propagate, void, Error **, Error *);
 HAS_TYPE(defer_call, void, void (*)(void *), void *);
+HAS_TYPE(bdrv_aio_cancel, void, BlockAIOCB *);
+HAS_TYPE(bdrv_aio_cancel_async, void, BlockAIOCB *);
+HAS_TYPE(qemu_lockcnt_inc, void, QemuLockCnt *);
+HAS_TYPE(qemu_lockcnt_dec_and_lock, bool, QemuLockCnt *);
+HAS_TYPE(qemu_lockcnt_count, unsigned, QemuLockCnt *);
 
 /* Fields that code outside of QEMU's util/ touches. */
 QEMU_BUILD_BUG_ON(sizeof(((BlockAIOCB *)0)->aiocb_info) != sizeof(AIOCBInfo *));
@@ -362,7 +370,7 @@ static void an_aiocb_is_cancelled(void)
     acb->ret = 0;
     acb->bh = qemu_bh_new(toy_aio_bh, acb);
     qemu_bh_schedule(acb->bh);
-    acb->common.aiocb_info->cancel_async(&acb->common);
+    bdrv_aio_cancel_async(&acb->common);
     g_assert_cmpint(ret, ==, -EINPROGRESS);
     while (ret == -EINPROGRESS) {
         aio_poll(qemu_get_aio_context(), true);

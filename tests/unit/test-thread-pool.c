@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "qemu/osdep.h"
+#include "block/block.h"
 #include "qemu/coroutine.h"
 #include "qemu/thread-pool.h"
 #include "qemu/thread.h"
@@ -191,6 +192,47 @@ static void test_cancel_queued_but_not_running(void)
     aio_context_set_thread_pool_params(ctx, 0, 64, &error_abort);
 }
 
+static void open_the_gate(void *opaque)
+{
+    qemu_sem_post(opaque);
+}
+
+/* The calls of block/block.h, on what the thread pool made. */
+static void test_bdrv_aio_cancel_waits_for_the_callback(void)
+{
+    QemuSemaphore gate, begun;
+    Work runs = { .gate = &gate, .begun = &begun }, queued = { .n = 0 }, asked = { .n = 0 };
+
+    qemu_sem_init(&gate, 0);
+    qemu_sem_init(&begun, 0);
+    aio_context_set_thread_pool_params(ctx, 0, 1, &error_abort);
+    submit(&runs, gated_worker);
+    submit(&queued, inc_worker);
+    submit(&asked, inc_worker);
+    qemu_sem_wait(&begun);
+
+    bdrv_aio_cancel(queued.acb);
+    g_assert_true(queued.done);
+    g_assert_cmpint(queued.ret, ==, -ECANCELED);
+    g_assert_cmpint(queued.n, ==, 0);
+
+    bdrv_aio_cancel_async(asked.acb);
+    g_assert_false(asked.done);
+
+    /* The one that runs ends as if nothing had happened. */
+    aio_bh_schedule_oneshot(ctx, open_the_gate, &gate);
+    bdrv_aio_cancel(runs.acb);
+    g_assert_true(runs.done);
+    g_assert_cmpint(runs.ret, ==, 7);
+
+    wait_for_all();
+    g_assert_cmpint(asked.ret, ==, -ECANCELED);
+    g_assert_cmpint(asked.n, ==, 0);
+    qemu_sem_destroy(&gate);
+    qemu_sem_destroy(&begun);
+    aio_context_set_thread_pool_params(ctx, 0, 64, &error_abort);
+}
+
 static int running, most_running;
 
 static int count_running(void *opaque)
@@ -281,6 +323,8 @@ int main(int argc, char **argv)
     g_test_add_func("/thread-pool/many", test_many);
     g_test_add_func("/thread-pool/nested", test_completion_in_nested_loop);
     g_test_add_func("/thread-pool/cancel", test_cancel_queued_but_not_running);
+    g_test_add_func("/thread-pool/bdrv_aio_cancel waits for the callback",
+                    test_bdrv_aio_cancel_waits_for_the_callback);
     g_test_add_func("/thread-pool/max", test_never_more_threads_than_the_maximum);
     g_test_add_func("/thread-pool/limits", test_bad_limits_are_refused);
     g_test_add_func("/thread-pool/no-threads", test_no_threads_to_be_had_is_an_error);

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/* Where QEMU has what is in block/block-backend.h. */
+#ifndef SYSTEM_BLOCK_BACKEND_H
+#define SYSTEM_BLOCK_BACKEND_H
+
+#include "block/block-backend.h"
+
+#endif
