@@ -24,13 +24,21 @@ static void create_threads(void)
     for (int i = 0; i < THREADS; i++) {
         threads[i] = iothread_new();
         ctxs[i] = iothread_get_aio_context(threads[i]);
+        aio_context_ref(ctxs[i]);
     }
 }
 
+/*
+ * A thread may still be at the end of waking another that has done its work already: no
+ * context goes before all threads have.
+ */
 static void join_threads(void)
 {
     for (int i = 0; i < THREADS; i++) {
         iothread_join(threads[i]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        aio_context_unref(ctxs[i]);
     }
 }
 

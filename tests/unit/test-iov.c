@@ -26,7 +26,9 @@ static unsigned random_iov(struct iovec *iov, unsigned char **flat, size_t *size
     }
     *flat = g_malloc(*size + 1);
     for (unsigned i = 0; i < n; i++) {
-        memcpy(*flat + pos, iov[i].iov_base, iov[i].iov_len);
+        if (iov[i].iov_len) {
+            memcpy(*flat + pos, iov[i].iov_base, iov[i].iov_len);
+        }
         pos += iov[i].iov_len;
     }
     return n;
