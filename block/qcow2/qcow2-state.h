@@ -41,12 +41,12 @@
 
 /* All but seq and referenced: under meta. */
 typedef struct Qcow2Slot {
-    unsigned seq;     /* atomic; odd while the contents change */
-    bool referenced;  /* atomic; used since eviction last looked */
-    bool dirty;       /* differs from the disk */
-    bool writing;     /* on its way to the disk: must not leave the cache yet */
-    bool loading;     /* on its way from the disk, for load_key */
-    bool load_again;  /* what is being loaded has become stale */
+    unsigned seq;        /* atomic; odd while the contents change */
+    unsigned referenced; /* atomic; used since eviction last looked */
+    bool dirty;          /* differs from the disk */
+    bool writing;        /* on its way to the disk: must not leave the cache yet */
+    bool loading;        /* on its way from the disk, for load_key */
+    bool load_again;     /* what is being loaded has become stale */
     uint64_t load_key;
 } Qcow2Slot;
 
