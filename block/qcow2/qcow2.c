@@ -16,6 +16,7 @@
 
 #include "block/block-image.h"
 
+#include "qcow2-create.h"
 #include "qcow2-open.h"
 #include "qcow2-read.h"
 #include "qcow2-state.h"
@@ -78,6 +79,8 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_open = qcow2_open,
     .bdrv_close = qcow2_close,
     .bdrv_refresh_limits = qcow2_refresh_limits,
+    .bdrv_co_create_opts = qcow2_co_create_opts,
+    .create_opts = qcow2_create_options,
     .bdrv_co_preadv_part = qcow2_co_preadv_part,
     .bdrv_co_pwritev_part = qcow2_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
