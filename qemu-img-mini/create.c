@@ -61,7 +61,8 @@ static BlockOptions *gather_options(const CreateArgs *args, const CreateTarget *
         }
         blk_options_set(opts, "backing_fmt", args->backing_format);
     }
-    if (!blk_options_get(opts, "size")) {
+    /* An overlay takes the size of its backing file. */
+    if (!blk_options_get(opts, "size") && !blk_options_get(opts, "backing_file")) {
         error_setg(errp, "Image creation needs a size parameter");
         return NULL;
     }
