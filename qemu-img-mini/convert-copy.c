@@ -4,8 +4,9 @@
  *
  * Some coroutines each have a buffer and repeat: take the next chunk of the sources,
  * read it, wait for their turn to write, write it. Chunks are handed out in ascending
- * order under the planner's lock and numbered; with in_order, chunk N is written when
- * all before it are. So reads overlap with each other and with the writing.
+ * order under the planner's lock and numbered. With in_order, writes start in that order,
+ * and the second starts while the first is under way, so that the disk does not wait for
+ * this program between them. Reads overlap with each other and with the writing.
  *
  * What the sources say about themselves (block status) saves reading: zeroes are not read,
  * and not written either where the target has zeroes already. In what is read, runs of
@@ -25,12 +26,14 @@
 #include "progress.h"
 
 /*
- * Large enough that the cost of a request does not matter, small enough that a chunk is
+ * By measurement: large enough that the cost of a request does not matter, small enough that a chunk is
  * still in the processor's cache when it is written.
  */
 #define CHUNK_BYTES (1024 * 1024)
 /* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
 #define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
+/* As many chunks are being written at once with in_order. */
+#define IN_ORDER_WRITES 2
 /* The survey of what there is to copy stops here: it must not take long itself. */
 #define SURVEY_MAX_EXTENTS 20000
 /*
@@ -79,7 +82,8 @@ struct Copy {
     unsigned small_extents; /* seen in a row */
     uint64_t next_number;
 
-    uint64_t written_number; /* all chunks below are written (in_order) */
+    uint64_t next_write; /* the chunk whose turn it is (in_order) */
+    unsigned writing;    /* chunks */
     uint64_t work_done;      /* bytes, for the progress; */
     uint64_t work_total;     /* in what is to be read and written */
     bool surveyed;
@@ -369,24 +373,40 @@ static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t 
 
 /* --- turns --- */
 
-/* After a failure nobody waits, as the one to wait for may not come. */
-static void coroutine_fn wait_for_turn(Copy *c, Worker *w, uint64_t number)
+static bool may_write(const Copy *c, uint64_t number)
 {
-    while (c->job->in_order && c->written_number != number && !c->failed) {
+    /* After a failure nobody waits, as the one to wait for may not come. */
+    return !c->job->in_order || c->failed ||
+           (c->next_write == number && c->writing < IN_ORDER_WRITES);
+}
+
+static void coroutine_fn wake_writers(Copy *c)
+{
+    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
+        Worker *w = &c->workers[i];
+        if (w->waiting && may_write(c, w->waiting_for)) {
+            aio_co_wake(g_steal_pointer(&w->waiting));
+        }
+    }
+}
+
+/* The next one runs when this one yields, having sent its write. */
+static void coroutine_fn begin_write(Copy *c, Worker *w, uint64_t number)
+{
+    while (!may_write(c, number)) {
         w->waiting_for = number;
         w->waiting = qemu_coroutine_self();
         qemu_coroutine_yield();
     }
+    c->next_write = number + 1;
+    c->writing++;
+    wake_writers(c);
 }
 
-static void coroutine_fn pass_turn(Copy *c)
+static void coroutine_fn end_write(Copy *c)
 {
-    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
-        Worker *w = &c->workers[i];
-        if (w->waiting && (c->failed || w->waiting_for == c->written_number)) {
-            aio_co_wake(g_steal_pointer(&w->waiting));
-        }
-    }
+    c->writing--;
+    wake_writers(c);
 }
 
 /* --- the coroutines --- */
@@ -403,13 +423,12 @@ static void coroutine_fn worker_entry(void *opaque)
         } else if (chunk.kind == CHUNK_DATA) {
             read_chunk(c, &chunk, w->buffer);
         }
-        wait_for_turn(c, w, chunk.number);
+        begin_write(c, w, chunk.number);
         if (!c->failed) {
             write_chunk(c, &chunk, w->buffer);
             work_advance(c, chunk.bytes);
         }
-        c->written_number = chunk.number + 1;
-        pass_turn(c);
+        end_write(c);
     }
     if (!--c->running) {
         c->done = true;

@@ -23,7 +23,7 @@ typedef struct CopyJob {
     int64_t min_sparse;      /* bytes of zeroes that make a hole; 0: write everything */
     int64_t rate_limit;      /* bytes per second written; 0: none */
     unsigned num_coroutines; /* 1 to COPY_MAX_COROUTINES */
-    bool in_order;           /* write in ascending order */
+    bool in_order;           /* start the writes in ascending order */
     bool target_is_zero;     /* what is not written reads as zeroes */
     bool salvage;            /* unreadable sectors become zeroes */
     bool quiet;              /* no warnings about these */

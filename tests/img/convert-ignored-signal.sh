@@ -3,11 +3,8 @@
 # A signal that is ignored, as under nohup, stays ignored.
 . "$(dirname "$0")/lib.sh"
 
-make_full a 1M
+make_full a 8M
 trap '' HUP
-"$img" convert -r 2M a b 2>err &
-pid=$!
-sleep 0.2
-kill -HUP $pid
-wait $pid || fail 'exit code'
+run_until_written HUP b "$img" convert -r 16M a b
+expect_status 0
 cmp a b

@@ -5,7 +5,7 @@
 
 make_full a 16M
 for signal in INT TERM HUP; do
-    run timeout --preserve-status -s $signal 0.4 "$img" convert -r 4M a b
+    run_until_written $signal b "$img" convert -r 8M a b
     expect_status $((128 + $(kill -l $signal)))
     expect_err "$name: Interrupted: the incomplete target 'b' has been removed"
     [ ! -e b ] || fail 'there is a target'

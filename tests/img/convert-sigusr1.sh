@@ -3,11 +3,8 @@
 # SIGUSR1 shows how far the copy is.
 . "$(dirname "$0")/lib.sh"
 
-make_full a 2M
-"$img" convert -r 2M -m 2 a b >out 2>err &
-pid=$!
-sleep 0.4
-kill -USR1 $pid
-wait $pid || fail 'exit code'
+make_full a 8M
+run_until_written USR1 b "$img" convert -r 8M a b
+expect_status 0
 cmp a b
 expect_err_has '^    ([0-9.]*/100%)'

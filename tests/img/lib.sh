@@ -96,6 +96,22 @@ refused() {
     expect_out ''
 }
 
+# Run a command as run() does and send it the signal $1 as soon as the file $2 takes space.
+run_until_written() {
+    local signal=$1 target=$2 i
+    shift 2
+    set -m # a job of its own, in which SIGINT is not ignored
+    "$@" >out 2>err </dev/null &
+    set +m
+    for i in $(seq 500); do
+        [ "$(stat -c %b "$target" 2>/dev/null || echo 0)" -gt 0 ] && break
+        sleep 0.01
+    done
+    kill -s "$signal" $!
+    status=0
+    wait $! 2>/dev/null || status=$?
+}
+
 # A sparse file $1 of 16 MiB with data at 1 MiB (64 KiB), 5 MiB + 12 KiB (4 KiB) and at the end (512 bytes).
 make_image() {
     rm -f "$1"
