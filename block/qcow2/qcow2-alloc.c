@@ -31,8 +31,7 @@ static void table_entry_set(BDRVQcow2State *s, uint64_t index, uint64_t offset)
     rc->table_dirty = true;
 }
 
-/* A block for entry @index, which has none, at host cluster @at. */
-static int coroutine_fn make_block_at(BlockDriverState *bs, uint64_t index, uint64_t at)
+int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, uint64_t at)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t offset = at << s->cluster_bits;
@@ -83,7 +82,7 @@ static int coroutine_fn fill_new_area(BlockDriverState *bs, uint64_t start, uint
     uint64_t first = start >> s->refblock_bits;
 
     for (uint64_t i = 0; i < blocks; i++) {
-        int ret = make_block_at(bs, first + i, start + clusters + i);
+        int ret = qcow2_refblock_make_at(bs, first + i, start + clusters + i);
 
         if (ret < 0) {
             return ret;
@@ -206,7 +205,7 @@ int coroutine_fn qcow2_refblock_need(BlockDriverState *bs, uint64_t index, Qcow2
         ret = grow_table(bs, index);
     }
     if (ret == 0 && !s->rc.table[index]) {
-        ret = make_block_at(bs, index, index << s->refblock_bits);
+        ret = qcow2_refblock_make_at(bs, index, index << s->refblock_bits);
     }
     return ret == 0 ? qcow2_refblock_get(bs, index, block) : ret;
 }

@@ -6,7 +6,7 @@
 #include "qcow2-open.h"
 
 #include "../node.h" /* co_call(): closing has to run coroutine code */
-#include "qcow2-compress.h"
+#include "qcow2-check.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
@@ -133,11 +133,6 @@ static int check_supported(const Qcow2Header *h, int flags, Error **errp)
     if ((h->incompatible_features & QCOW2_INCOMPAT_CORRUPT) && !(flags & BDRV_O_CHECK)) {
         error_setg(errp, "qcow2: Image is corrupt; cannot be opened read/write");
         return -EACCES;
-    }
-    if ((h->incompatible_features & QCOW2_INCOMPAT_DIRTY) && !(flags & BDRV_O_CHECK)) {
-        error_setg(errp, "qcow2: Image is dirty (it was not closed properly, and its refcounts"
-                   " are postponed); repair it before writing to it");
-        return -ENOTSUP;
     }
     return 0;
 }
@@ -369,6 +364,24 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     return ret == 0 ? qcow2_l2cache_init(s, o.l2_cache, errp) : ret;
 }
 
+/* The last writer postponed refcounts and then did not get to write them. */
+static int repair_dirty(BlockDriverState *bs, Error **errp)
+{
+    Qcow2CheckResult result;
+    int ret = qcow2_check(bs, &result, QCOW2_FIX_LEAKS | QCOW2_FIX_ERRORS, NULL, NULL);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not repair dirty image");
+        return ret;
+    }
+    if (result.corruptions || result.check_errors) {
+        error_setg(errp, "Could not repair dirty image: %" PRIu64 " corruptions are left",
+                   result.corruptions + result.check_errors);
+        return -EIO;
+    }
+    return 0;
+}
+
 int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -380,6 +393,10 @@ int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **e
     }
     init_state(s);
     ret = open_image(bs, options, flags, errp);
+    if (ret == 0 && s->writable && !(flags & BDRV_O_CHECK) &&
+        (s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY)) {
+        ret = repair_dirty(bs, errp);
+    }
     if (ret < 0) {
         free_state(bs);
         return ret;

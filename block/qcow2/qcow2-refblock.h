@@ -15,6 +15,9 @@ int coroutine_fn qcow2_refblock_get(BlockDriverState *bs, uint64_t index, Qcow2R
 int coroutine_fn qcow2_refblock_need(BlockDriverState *bs, uint64_t index,
                                      Qcow2RefBlock **block);
 
+/* A block for entry @index of the table, which has none, at host cluster @at, which is free. */
+int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, uint64_t at);
+
 /* Writes all dirty blocks; sets *@any (unless NULL) when there was one. */
 int coroutine_fn qcow2_refblocks_write(BlockDriverState *bs, bool *any);
 

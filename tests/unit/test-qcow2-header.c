@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
 #include "block/block-image.h"
+#include "../../block/qcow2/qcow2-check.h"
 #include "../../block/qcow2/qcow2-format.h"
 #include "../../block/qcow2/qcow2-header.h"
 #include "qemu/main-loop.h"
@@ -107,7 +108,6 @@ static const Damage damages[] = {
       "backing_file_offset" },
     { "incompatible-unknown", 3, AT(incompatible_features), 8, UINT64_C(1) << 40, false,
       "10000000000" },
-    { "dirty", 3, AT(incompatible_features), 8, 1, true, "dirty" },
     { "corrupt", 3, AT(incompatible_features), 8, 2, true, "corrupt" },
     { "data-file", 3, AT(incompatible_features), 8, 4, false, "data-file" },
     { "compression-bit-alone", 3, AT(incompatible_features), 8, 8, false, "compression_type" },
@@ -304,6 +304,19 @@ static void refcount_0_of_metadata_is_found(void)
     blk_unref(blk);
 }
 
+/* A check ends, whatever it finds; so does a repair, and what that calls good is good. */
+static void check_image(const GByteArray *image, bool fix)
+{
+    Qcow2CheckResult r;
+    BlockBackend *blk = try_open(image, BDRV_O_CHECK | (fix ? BDRV_O_RDWR : 0), NULL);
+
+    if (!blk) {
+        return;
+    }
+    qcow2_check(blk_bs(blk), &r, fix ? QCOW2_FIX_LEAKS | QCOW2_FIX_ERRORS : 0, NULL, NULL);
+    blk_unref(blk);
+}
+
 static void random_damage(void)
 {
     uint32_t seed = g_random_int();
@@ -332,8 +345,9 @@ static void random_damage(void)
             blk_unref(blk);
         } else {
             g_assert_nonnull(err);
-            error_free(err);
+            g_clear_error(&err);
         }
+        check_image(image, write);
     }
     g_rand_free(r);
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* See the header. The bound is a gigabyte of counters: 16 TiB of 64 KiB clusters in use. */
+#include "qcow2-refmap.h"
+
+#include "qemu/osdep.h"
+
+#define MAX_CHUNKS (1U << 20)
+
+typedef struct Chunk {
+    uint64_t number;
+    uint32_t counts[QCOW2_REFMAP_CHUNK];
+} Chunk;
+
+void qcow2_refmap_init(Qcow2RefMap *m)
+{
+    m->chunks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+    m->end = 0;
+}
+
+void qcow2_refmap_destroy(Qcow2RefMap *m)
+{
+    g_hash_table_destroy(m->chunks);
+}
+
+uint32_t qcow2_refmap_get(const Qcow2RefMap *m, uint64_t cluster)
+{
+    uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
+    const Chunk *c = g_hash_table_lookup(m->chunks, &number);
+
+    return c ? c->counts[cluster % QCOW2_REFMAP_CHUNK] : 0;
+}
+
+int qcow2_refmap_add(Qcow2RefMap *m, uint64_t cluster)
+{
+    uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
+    Chunk *c = g_hash_table_lookup(m->chunks, &number);
+    uint32_t *count;
+
+    if (!c) {
+        if (g_hash_table_size(m->chunks) >= MAX_CHUNKS) {
+            return -ENOMEM;
+        }
+        c = g_try_new0(Chunk, 1);
+        if (!c) {
+            return -ENOMEM;
+        }
+        c->number = number;
+        g_hash_table_insert(m->chunks, &c->number, c);
+    }
+    count = &c->counts[cluster % QCOW2_REFMAP_CHUNK];
+    *count += *count < UINT32_MAX;
+    m->end = MAX(m->end, cluster + 1);
+    return 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * References counted in RAM, a counter for each host cluster, in chunks that come into being
+ * when a cluster of theirs is referred to. Bounded, as damaged tables refer to anything.
+ */
+#ifndef BLOCK_QCOW2_REFMAP_H
+#define BLOCK_QCOW2_REFMAP_H
+
+#include <glib.h>
+#include <stdint.h>
+
+#define QCOW2_REFMAP_CHUNK 256U
+
+typedef struct Qcow2RefMap {
+    GHashTable *chunks; /* number -> uint32_t[QCOW2_REFMAP_CHUNK] */
+    uint64_t end;       /* behind the last cluster that is referred to */
+} Qcow2RefMap;
+
+void qcow2_refmap_init(Qcow2RefMap *m);
+void qcow2_refmap_destroy(Qcow2RefMap *m);
+uint32_t qcow2_refmap_get(const Qcow2RefMap *m, uint64_t cluster);
+/* Counts one reference. -ENOMEM when the map has become too large. */
+int qcow2_refmap_add(Qcow2RefMap *m, uint64_t cluster);
+
+#endif
