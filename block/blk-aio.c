@@ -275,9 +275,10 @@ static void coroutine_fn flush_entry(void *opaque)
     acb_finish(acb, blk_do_flush(acb->blk));
 }
 
-static inline BlockAIOCB *send(BlockBackend *blk, CoroutineEntry *entry, int64_t offset,
-                               int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags,
-                               BlockCompletionFunc *cb, void *opaque)
+static inline BlockAIOCB *send_request(BlockBackend *blk, CoroutineEntry *entry,
+                                       int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                       BdrvRequestFlags flags, BlockCompletionFunc *cb,
+                                       void *opaque)
 {
     BlkContext *bc = blk_context_current();
     BlkAIOCB *acb = acb_new(bc);
@@ -309,31 +310,31 @@ static inline BlockAIOCB *send(BlockBackend *blk, CoroutineEntry *entry, int64_t
 BlockAIOCB *blk_aio_preadv(BlockBackend *blk, int64_t offset, QEMUIOVector *qiov,
                            BdrvRequestFlags flags, BlockCompletionFunc *cb, void *opaque)
 {
-    return send(blk, read_entry, offset, qiov->size, qiov, flags, cb, opaque);
+    return send_request(blk, read_entry, offset, qiov->size, qiov, flags, cb, opaque);
 }
 
 BlockAIOCB *blk_aio_pwritev(BlockBackend *blk, int64_t offset, QEMUIOVector *qiov,
                             BdrvRequestFlags flags, BlockCompletionFunc *cb, void *opaque)
 {
-    return send(blk, write_entry, offset, qiov->size, qiov, flags, cb, opaque);
+    return send_request(blk, write_entry, offset, qiov->size, qiov, flags, cb, opaque);
 }
 
 BlockAIOCB *blk_aio_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
                                   BdrvRequestFlags flags, BlockCompletionFunc *cb,
                                   void *opaque)
 {
-    return send(blk, zero_entry, offset, bytes, NULL, flags, cb, opaque);
+    return send_request(blk, zero_entry, offset, bytes, NULL, flags, cb, opaque);
 }
 
 BlockAIOCB *blk_aio_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes,
                              BlockCompletionFunc *cb, void *opaque)
 {
-    return send(blk, discard_entry, offset, bytes, NULL, 0, cb, opaque);
+    return send_request(blk, discard_entry, offset, bytes, NULL, 0, cb, opaque);
 }
 
 BlockAIOCB *blk_aio_flush(BlockBackend *blk, BlockCompletionFunc *cb, void *opaque)
 {
-    return send(blk, flush_entry, 0, 0, NULL, 0, cb, opaque);
+    return send_request(blk, flush_entry, 0, 0, NULL, 0, cb, opaque);
 }
 
 /* --- cancellation --- */

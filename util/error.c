@@ -15,6 +15,7 @@ typedef struct BlkcoErrorPrivate {
     GString *hint;          /* NULL until there is one */
     const char *src, *func; /* literals of the caller */
     int line;
+    ErrorClass err_class;
 } BlkcoErrorPrivate;
 
 static void blkco_error_private_init(BlkcoErrorPrivate *priv)
@@ -41,14 +42,18 @@ G_DEFINE_EXTENDED_ERROR(BlkcoError, blkco_error)
 
 Error *error_abort;
 Error *error_fatal;
+Error *error_warn;
 
 static BlkcoErrorPrivate *error_private(const Error *err)
 {
     return err->domain == BLKCO_ERROR ? blkco_error_get_private(err) : NULL;
 }
 
-/* Ends the program when errp is one of the two special addresses. */
-static void error_handle_special(Error **errp, Error *err)
+/*
+ * Does what the special addresses say: ends the program, or warns. Returns whether it did so,
+ * err is gone then.
+ */
+static bool error_handle_special(Error **errp, Error *err)
 {
     if (errp == &error_abort) {
         const BlkcoErrorPrivate *priv = error_private(err);
@@ -66,11 +71,16 @@ static void error_handle_special(Error **errp, Error *err)
         error_report_err(err);
         exit(1);
     }
+    if (errp == &error_warn) {
+        warn_report_err(err);
+        return true;
+    }
+    return false;
 }
 
-static void G_GNUC_PRINTF(6, 0)
-error_setv(Error **errp, const char *src, int line, const char *func, int os_errno,
-           const char *fmt, va_list ap)
+static void G_GNUC_PRINTF(7, 0)
+error_setv(Error **errp, const char *src, int line, const char *func, ErrorClass err_class,
+           int os_errno, const char *fmt, va_list ap)
 {
     int saved_errno = errno;
     BlkcoErrorPrivate *priv;
@@ -96,9 +106,11 @@ error_setv(Error **errp, const char *src, int line, const char *func, int os_err
     priv->src = src;
     priv->line = line;
     priv->func = func;
+    priv->err_class = err_class;
 
-    error_handle_special(errp, err);
-    *errp = err;
+    if (!error_handle_special(errp, err)) {
+        *errp = err;
+    }
     errno = saved_errno;
 }
 
@@ -108,7 +120,17 @@ void error_setg_internal(Error **errp, const char *src, int line, const char *fu
     va_list ap;
 
     va_start(ap, fmt);
-    error_setv(errp, src, line, func, 0, fmt, ap);
+    error_setv(errp, src, line, func, ERROR_CLASS_GENERIC_ERROR, 0, fmt, ap);
+    va_end(ap);
+}
+
+void error_set_internal(Error **errp, const char *src, int line, const char *func,
+                        ErrorClass err_class, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_setv(errp, src, line, func, err_class, 0, fmt, ap);
     va_end(ap);
 }
 
@@ -118,7 +140,7 @@ void error_setg_errno_internal(Error **errp, const char *src, int line, const ch
     va_list ap;
 
     va_start(ap, fmt);
-    error_setv(errp, src, line, func, os_errno, fmt, ap);
+    error_setv(errp, src, line, func, ERROR_CLASS_GENERIC_ERROR, os_errno, fmt, ap);
     va_end(ap);
 }
 
@@ -127,7 +149,9 @@ void error_propagate(Error **dst_errp, Error *local_err)
     if (!local_err) {
         return;
     }
-    error_handle_special(dst_errp, local_err);
+    if (error_handle_special(dst_errp, local_err)) {
+        return;
+    }
     if (dst_errp && !*dst_errp) {
         *dst_errp = local_err;
     } else {
@@ -214,6 +238,13 @@ const char *error_get_hint(const Error *err)
 const char *error_get_pretty(const Error *err)
 {
     return err->message;
+}
+
+ErrorClass error_get_class(const Error *err)
+{
+    const BlkcoErrorPrivate *priv = error_private(err);
+
+    return priv ? priv->err_class : ERROR_CLASS_GENERIC_ERROR;
 }
 
 Error *error_copy(const Error *err)

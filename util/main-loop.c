@@ -65,9 +65,37 @@ bool qemu_in_main_thread(void)
     return ctx && in_aio_context_home_thread(ctx);
 }
 
+/* How the program's default context waits; the main thread's, inside of main_loop_wait. */
+static GPollFunc waits_under_bql;
+
+static gint wait_without_bql(GPollFD *fds, guint nfds, gint timeout)
+{
+    int ret, saved_errno;
+
+    if (!bql_locked()) {
+        return waits_under_bql(fds, nfds, timeout);
+    }
+    bql_unlock();
+    ret = waits_under_bql(fds, nfds, timeout);
+    saved_errno = errno;
+    bql_lock();
+    errno = saved_errno;
+    return ret;
+}
+
 void main_loop_wait(int nonblocking)
 {
+    GPollFunc wait = bql_locked() ? g_main_context_get_poll_func(NULL) : wait_without_bql;
+
+    /* In a callback of another main_loop_wait it is in place already. */
+    if (wait == wait_without_bql) {
+        g_main_context_iteration(NULL, !nonblocking);
+        return;
+    }
+    waits_under_bql = wait;
+    g_main_context_set_poll_func(NULL, wait_without_bql);
     g_main_context_iteration(NULL, !nonblocking);
+    g_main_context_set_poll_func(NULL, wait);
 }
 
 void qemu_notify_event(void)

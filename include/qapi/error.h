@@ -6,6 +6,7 @@
  *   NULL           to ignore the error,
  *   &error_abort   when failure is a bug: says where it was set and aborts,
  *   &error_fatal   when failure ends the program: prints it and exits with 1,
+ *   &error_warn    to go on after printing it as a warning,
  *   &local_err     to look at it (a pointer set to NULL before).
  * As Error is GError, a GLib caller passes its own `GError **`.
  *
@@ -21,6 +22,15 @@
 
 typedef GError Error;
 
+/* Kinds that programs tell apart; nearly all errors are GENERIC_ERROR. Values as QEMU's. */
+typedef enum ErrorClass {
+    ERROR_CLASS_GENERIC_ERROR,
+    ERROR_CLASS_COMMAND_NOT_FOUND,
+    ERROR_CLASS_DEVICE_NOT_ACTIVE,
+    ERROR_CLASS_DEVICE_NOT_FOUND,
+    ERROR_CLASS_KVM_MISSING_CAP,
+} ErrorClass;
+
 G_BEGIN_DECLS
 #pragma GCC visibility push(default)
 
@@ -30,6 +40,7 @@ GQuark blkco_error_quark(void);
 /* Only their addresses are of use; see above. */
 extern Error *error_abort;
 extern Error *error_fatal;
+extern Error *error_warn;
 
 /*
  * Set *errp to a new error unless errp is NULL. *errp must not hold an error yet.
@@ -41,17 +52,21 @@ extern Error *error_fatal;
 #define error_setg_errno(errp, os_errno, ...)                                            \
     error_setg_errno_internal((errp), __FILE__, __LINE__, __func__, (os_errno),          \
                               __VA_ARGS__)
+#define error_set(errp, err_class, ...)                                                  \
+    error_set_internal((errp), __FILE__, __LINE__, __func__, (err_class), __VA_ARGS__)
 #define error_setg_file_open(errp, os_errno, filename)                                   \
     error_setg_errno((errp), (os_errno), "Could not open '%s'", (filename))
 
 void error_setg_internal(Error **errp, const char *src, int line, const char *func,
                          const char *fmt, ...) G_GNUC_PRINTF(5, 6);
+void error_set_internal(Error **errp, const char *src, int line, const char *func,
+                        ErrorClass err_class, const char *fmt, ...) G_GNUC_PRINTF(6, 7);
 void error_setg_errno_internal(Error **errp, const char *src, int line, const char *func,
                                int os_errno, const char *fmt, ...) G_GNUC_PRINTF(6, 7);
 
 /*
  * Hand local_err (which may be NULL) up: moved to *dst_errp, freed when dst_errp is NULL
- * or already holds an error; ends the program for the two special addresses.
+ * or already holds an error; or what the special addresses say.
  */
 void error_propagate(Error **dst_errp, Error *local_err);
 /* The same with a text before the message. */
@@ -73,6 +88,9 @@ const char *error_get_hint(const Error *err);
 
 /* The message. Belongs to the error. */
 const char *error_get_pretty(const Error *err);
+
+/* What error_set said; of other errors GENERIC_ERROR. */
+ErrorClass error_get_class(const Error *err);
 
 /* A second error that says the same; the caller frees it. */
 Error *error_copy(const Error *err);
@@ -116,12 +134,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ErrorPropagator, error_propagator_cleanup)
 
 /*
  * First line of a function that wants to look at *errp, prepend to it or add a hint:
- * behind it errp is never NULL nor &error_fatal, and *errp tells whether a callee failed.
+ * behind it errp is never NULL, &error_fatal or &error_warn; *errp tells whether a callee
+ * failed.
  */
 #define ERRP_GUARD()                                                                     \
     g_auto(ErrorPropagator) errp_guard_ = { NULL, errp };                                \
     do {                                                                                 \
-        if (errp == NULL || errp == &error_fatal) {                                      \
+        if (errp == NULL || errp == &error_fatal || errp == &error_warn) {                  \
             errp = &errp_guard_.local_err;                                               \
         }                                                                                \
     } while (0)

@@ -29,6 +29,9 @@
 #define ATOMIC_REG_SIZE sizeof(void *)
 #endif
 
+/* A scalar's type without const, volatile and _Atomic: what a load of it gives. */
+#define typeof_strip_qual(expr) __typeof__(__atomic_load_n(&(expr), __ATOMIC_RELAXED))
+
 #define qatomic_check_(ptr) \
     QEMU_BUILD_BUG_MSG(sizeof(*(ptr)) > ATOMIC_REG_SIZE, "wider than a register")
 
@@ -148,6 +151,7 @@ static inline void smp_mb__after_rmw(void)
         __atomic_store_n(ptr, i, __ATOMIC_RELEASE);                                      \
     } while (0)
 
+#define qatomic_rcu_read__nocheck(ptr, valptr) __atomic_load(ptr, valptr, __ATOMIC_ACQUIRE)
 /* Publish and follow a pointer to something that RCU (or a life-time rule) keeps. */
 #define qatomic_rcu_read(ptr)   qatomic_load_acquire(ptr)
 #define qatomic_rcu_set(ptr, i) qatomic_store_release(ptr, i)

@@ -40,6 +40,95 @@ static inline int test_bit(long nr, const unsigned long *addr)
     return (addr[BIT_WORD(nr)] & BIT_MASK((unsigned long)nr)) != 0;
 }
 
+static inline void change_bit(long nr, unsigned long *addr)
+{
+    addr[BIT_WORD(nr)] ^= BIT_MASK((unsigned long)nr);
+}
+
+/* What the bit was before: 0 or not. */
+static inline int test_and_set_bit(long nr, unsigned long *addr)
+{
+    int old = test_bit(nr, addr);
+
+    set_bit(nr, addr);
+    return old;
+}
+
+static inline int test_and_clear_bit(long nr, unsigned long *addr)
+{
+    int old = test_bit(nr, addr);
+
+    clear_bit(nr, addr);
+    return old;
+}
+
+static inline int test_and_change_bit(long nr, unsigned long *addr)
+{
+    int old = test_bit(nr, addr);
+
+    change_bit(nr, addr);
+    return old;
+}
+
+/* The first bit from offset on that differs from those of flip; size when there is none. */
+static inline unsigned long find_next_bit_but_(const unsigned long *addr, unsigned long size,
+                                               unsigned long offset, unsigned long flip)
+{
+    unsigned long bit = offset;
+
+    while (bit < size) {
+        unsigned long word = (addr[BIT_WORD(bit)] ^ flip) >> (bit % (unsigned)BITS_PER_LONG);
+
+        if (word) {
+            bit += (unsigned long)__builtin_ctzl(word);
+            return bit < size ? bit : size;
+        }
+        bit = (BIT_WORD(bit) + 1) * (unsigned long)BITS_PER_LONG;
+    }
+    return size;
+}
+
+/* The first bit that is 1 (or 0), from bit offset on, below size; size when there is none. */
+static inline unsigned long find_next_bit(const unsigned long *addr, unsigned long size,
+                                          unsigned long offset)
+{
+    return find_next_bit_but_(addr, size, offset, 0);
+}
+
+static inline unsigned long find_next_zero_bit(const unsigned long *addr, unsigned long size,
+                                               unsigned long offset)
+{
+    return find_next_bit_but_(addr, size, offset, ~0UL);
+}
+
+static inline unsigned long find_first_bit(const unsigned long *addr, unsigned long size)
+{
+    return find_next_bit(addr, size, 0);
+}
+
+static inline unsigned long find_first_zero_bit(const unsigned long *addr, unsigned long size)
+{
+    return find_next_zero_bit(addr, size, 0);
+}
+
+/* The last bit that is 1, below size; size when there is none. */
+static inline unsigned long find_last_bit(const unsigned long *addr, unsigned long size)
+{
+    unsigned long bit = size;
+
+    while (bit > 0) {
+        unsigned long top = (bit - 1) % (unsigned)BITS_PER_LONG;
+        unsigned long word = addr[BIT_WORD(bit - 1)] & (~0UL >> (BITS_PER_LONG - 1 - (int)top));
+
+        if (word) {
+            return BIT_WORD(bit - 1) * (unsigned long)BITS_PER_LONG +
+                   (unsigned long)(BITS_PER_LONG - 1 - __builtin_clzl(word));
+        }
+        bit = BIT_WORD(bit - 1) * (unsigned long)BITS_PER_LONG;
+    }
+    return size;
+}
+
 /* length bits of value from bit start up; length is 1 to the width. */
 static inline uint32_t extract32(uint32_t value, int start, int length)
 {
@@ -49,6 +138,17 @@ static inline uint32_t extract32(uint32_t value, int start, int length)
 static inline uint64_t extract64(uint64_t value, int start, int length)
 {
     return (value >> start) & (UINT64_MAX >> (64 - length));
+}
+
+/* The same with the highest of those bits as the sign. */
+static inline int32_t sextract32(uint32_t value, int start, int length)
+{
+    return (int32_t)(value << (32 - length - start)) >> (32 - length);
+}
+
+static inline int64_t sextract64(uint64_t value, int start, int length)
+{
+    return (int64_t)(value << (64 - length - start)) >> (64 - length);
 }
 
 /* value with those bits replaced by the low bits of field. */

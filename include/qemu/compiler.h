@@ -27,6 +27,7 @@
 #define QEMU_PACKED              __attribute__((__packed__))
 #define QEMU_ALIGNED(bytes)      __attribute__((__aligned__(bytes)))
 #define QEMU_ALWAYS_INLINE       inline __attribute__((__always_inline__))
+#define QEMU_FLATTEN             __attribute__((__flatten__))
 #define QEMU_NOINLINE            __attribute__((__noinline__))
 #define QEMU_FALLTHROUGH         __attribute__((__fallthrough__))
 #define QEMU_USED                __attribute__((__used__))
@@ -72,6 +73,7 @@
 #endif
 #endif
 
+#define typeof_field(type, field) __typeof__(((type *)0)->field)
 #define sizeof_field(type, field) sizeof(((type *)0)->field)
 /* Offset of the first byte behind a field. */
 #define endof(type, field) (offsetof(type, field) + sizeof_field(type, field))

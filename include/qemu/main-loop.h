@@ -5,13 +5,16 @@
  * GMainLoop of its own needs no more than qemu_init_main_loop; others call
  * main_loop_wait.
  *
- * There is no big lock here: what QEMU allows under it belongs to the main thread.
+ * What QEMU allows under its big lock belongs to the main thread here. There is such a lock
+ * all the same, for programs whose threads exclude each other by it; the library takes it
+ * nowhere, and holding it does not make a thread the main one.
  */
 #ifndef QEMU_MAIN_LOOP_H
 #define QEMU_MAIN_LOOP_H
 
 #include "qapi/error.h"
 #include "qemu/aio.h"
+#include "qemu/thread.h"
 
 G_BEGIN_DECLS
 #pragma GCC visibility push(default)
@@ -24,9 +27,23 @@ int qemu_init_main_loop(Error **errp);
 
 /*
  * One round of the default GMainContext, with everything attached to it. nonblocking: do
- * not wait for something to happen. The thread that called qemu_init_main_loop.
+ * not wait for something to happen. The thread that called qemu_init_main_loop. If that
+ * holds the big lock, others can have it while this waits, not while callbacks run.
  */
 void main_loop_wait(int nonblocking);
+
+/*
+ * The big lock. Any thread; not recursive: dies when the caller holds it, or for unlock,
+ * does not. Like any QemuMutex it belongs to a thread: no coroutine may yield with it held.
+ */
+#define bql_lock() bql_lock_impl(__FILE__, __LINE__)
+void bql_lock_impl(const char *file, int line);
+void bql_unlock(void);
+/* Whether the calling thread holds it. */
+bool bql_locked(void);
+/* As qemu_cond_wait and qemu_cond_timedwait with the big lock, which the caller holds. */
+void qemu_cond_wait_bql(QemuCond *cond);
+bool qemu_cond_timedwait_bql(QemuCond *cond, int ms);
 
 /* Make main_loop_wait return. Any thread. */
 void qemu_notify_event(void);
@@ -52,7 +69,40 @@ QEMUBH *qemu_bh_new_full(QEMUBHFunc *cb, void *opaque, const char *name,
     qemu_bh_new_full((cb), (opaque), stringify(cb), (guard))
 
 #pragma GCC visibility pop
+
+/* Behind BQL_LOCK_GUARD: not NULL when the guard has locked, and so is to unlock. */
+typedef struct BQLLockAuto BQLLockAuto;
+
+static inline BQLLockAuto *bql_auto_lock(const char *file, int line)
+{
+    if (bql_locked()) {
+        return NULL;
+    }
+    bql_lock_impl(file, line);
+    return (BQLLockAuto *)(uintptr_t)1;
+}
+
+static inline void bql_auto_unlock(BQLLockAuto *guard G_GNUC_UNUSED)
+{
+    bql_unlock();
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BQLLockAuto, bql_auto_unlock)
+
 G_END_DECLS
+
+/* Until the end of the enclosing scope; nothing happens where the thread holds it already. */
+#define BQL_LOCK_GUARD()                                                                 \
+    g_autoptr(BQLLockAuto) MAKE_IDENTIFIER(bql_guard_) G_GNUC_UNUSED =                   \
+        bql_auto_lock(__FILE__, __LINE__)
+
+/* The names that the lock had until QEMU 8.2. */
+#define qemu_mutex_lock_iothread()            bql_lock()
+#define qemu_mutex_unlock_iothread()          bql_unlock()
+#define qemu_mutex_iothread_locked()          bql_locked()
+#define qemu_cond_wait_iothread(cond)         qemu_cond_wait_bql(cond)
+#define qemu_cond_timedwait_iothread(cond, ms) qemu_cond_timedwait_bql(cond, ms)
+#define QEMU_IOTHREAD_LOCK_GUARD()            BQL_LOCK_GUARD()
 
 /* Which thread a function belongs to: the main one; that of some context; either. */
 #define GLOBAL_STATE_CODE() g_assert(qemu_in_main_thread())

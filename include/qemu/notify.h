@@ -6,6 +6,7 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "qapi/error.h"
 #include "qemu/queue.h"
 #include "qemu/typedefs.h"
 
@@ -18,6 +19,22 @@ struct Notifier {
 typedef struct NotifierList {
     QLIST_HEAD(, Notifier) notifiers;
 } NotifierList;
+
+/* The same with a veto: callbacks return 0 or -errno (and then set an error). */
+typedef struct NotifierWithReturn NotifierWithReturn;
+typedef int (*NotifierWithReturnFunc)(NotifierWithReturn *notifier, void *data, Error **errp);
+
+struct NotifierWithReturn {
+    NotifierWithReturnFunc notify;
+    QLIST_ENTRY(NotifierWithReturn) node;
+};
+
+typedef struct NotifierWithReturnList {
+    QLIST_HEAD(, NotifierWithReturn) notifiers;
+} NotifierWithReturnList;
+
+#define NOTIFIER_WITH_RETURN_LIST_INITIALIZER(head) \
+    { QLIST_HEAD_INITIALIZER((head).notifiers) }
 
 #define NOTIFIER_LIST_INITIALIZER(head) { QLIST_HEAD_INITIALIZER((head).notifiers) }
 
@@ -36,6 +53,12 @@ void notifier_remove(Notifier *notifier);
 void notifier_list_notify(NotifierList *list, void *data);
 
 bool notifier_list_empty(NotifierList *list);
+
+void notifier_with_return_list_init(NotifierWithReturnList *list);
+void notifier_with_return_list_add(NotifierWithReturnList *list, NotifierWithReturn *notifier);
+void notifier_with_return_remove(NotifierWithReturn *notifier);
+/* Stops at the first callback that does not return 0, and returns that. */
+int notifier_with_return_list_notify(NotifierWithReturnList *list, void *data, Error **errp);
 
 #pragma GCC visibility pop
 G_END_DECLS

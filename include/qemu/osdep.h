@@ -13,6 +13,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -25,9 +26,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +42,12 @@
 #include "qemu/compiler.h"
 #include "qemu/typedefs.h"
 #include "qemu/memalign.h"
+
+#define HOST_BIG_ENDIAN (G_BYTE_ORDER == G_BIG_ENDIAN)
+
+#ifndef IOV_MAX
+#define IOV_MAX 1024
+#endif
 
 #ifndef O_BINARY
 #define O_BINARY 0

@@ -305,12 +305,13 @@
 /*
  * QTAILQ: the head and the links are one circle of QTailQLink. tql_next is the typed
  * "next element" seen as void pointer (NULL at the end); tql_prev is the link before,
- * the head's for the first element. The unions give the same words their types.
+ * the head's for the first element. The unions give the same words their types, and users
+ * need not build with -fno-strict-aliasing.
  */
 typedef struct QTailQLink {
     void *tql_next;
     struct QTailQLink *tql_prev;
-} QTailQLink;
+} __attribute__((__may_alias__)) QTailQLink;
 
 #define QTAILQ_HEAD(name, type)                                                          \
     union name {                                                                         \
@@ -323,6 +324,9 @@ typedef struct QTailQLink {
         struct type *tqe_next;                                                           \
         QTailQLink tqe_circ;                                                             \
     }
+
+/* For an element that is in no list. */
+#define QTAILQ_LINK_INITIALIZER { NULL }
 
 #define QTAILQ_FIRST(head)       ((head)->tqh_first)
 #define QTAILQ_EMPTY(head)       (QTAILQ_FIRST(head) == NULL)
@@ -382,6 +386,14 @@ typedef struct QTailQLink {
         (elm)->field.tqe_circ.tql_prev->tql_next = (elm)->field.tqe_next;                \
         (elm)->field.tqe_circ.tql_next = NULL;                                           \
         (elm)->field.tqe_circ.tql_prev = NULL;                                           \
+    } while (0)
+
+/* Cut out the elements from left to right, which follow each other in that order. */
+#define QTAILQ_REMOVE_SEVERAL(head, left, right, field)                                  \
+    do {                                                                                 \
+        QTAILQ_LINK_OF_(head, (right)->field.tqe_next, field)->tql_prev =                \
+            (left)->field.tqe_circ.tql_prev;                                             \
+        (left)->field.tqe_circ.tql_prev->tql_next = (right)->field.tqe_next;             \
     } while (0)
 
 /* Append two's elements to one; two is empty afterwards. */

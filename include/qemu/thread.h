@@ -137,6 +137,8 @@ void qemu_thread_atexit_remove(Notifier *notifier);
 
 #pragma GCC visibility pop
 
+#define qemu_mutex_lock__raw(m)        qemu_mutex_lock_impl(m, __FILE__, __LINE__)
+#define qemu_mutex_trylock__raw(m)     qemu_mutex_trylock_impl(m, __FILE__, __LINE__)
 #define qemu_mutex_lock(m)             qemu_mutex_lock_impl(m, __FILE__, __LINE__)
 #define qemu_mutex_trylock(m)          qemu_mutex_trylock_impl(m, __FILE__, __LINE__)
 #define qemu_mutex_unlock(m)           qemu_mutex_unlock_impl(m, __FILE__, __LINE__)

@@ -130,6 +130,10 @@ HAS_TYPE(buffer_is_zero, bool, const void *, size_t);
 HAS_TYPE(qemu_try_memalign, void *, size_t, size_t);
 HAS_TYPE(error_propagate, void, Error **, Error *);
 HAS_TYPE(defer_call, void, void (*)(void *), void *);
+HAS_TYPE(bql_locked, bool, void);
+HAS_TYPE(notifier_with_return_list_notify, int, NotifierWithReturnList *, void *, Error **);
+HAS_TYPE(error_get_class, ErrorClass, const Error *);
+HAS_TYPE(find_next_bit, unsigned long, const unsigned long *, unsigned long, unsigned long);
 HAS_TYPE(bdrv_aio_cancel, void, BlockAIOCB *);
 HAS_TYPE(bdrv_aio_cancel_async, void, BlockAIOCB *);
 HAS_TYPE(qemu_lockcnt_inc, void, QemuLockCnt *);
@@ -579,6 +583,112 @@ static void two_threads_share_a_mutex(void)
     g_assert_cmpint(counter, ==, 1000);
 }
 
+/* ---- bit arrays ---- */
+
+static void bits_are_found(void)
+{
+    enum { BITS = 200 };
+    unsigned long map[BITS_TO_LONGS(BITS)] = { 0 };
+
+    g_assert_cmpuint(find_first_bit(map, BITS), ==, BITS);
+    g_assert_cmpuint(find_last_bit(map, BITS), ==, BITS);
+    for (int round = 0; round < 50; round++) {
+        unsigned long size = (unsigned long)g_test_rand_int_range(1, BITS + 1);
+        unsigned long last = size;
+
+        change_bit(g_test_rand_int_range(0, BITS), map);
+        for (unsigned long from = 0; from <= size; from++) {
+            unsigned long one = from, zero = from;
+
+            while (one < size && !test_bit((long)one, map)) {
+                one++;
+            }
+            while (zero < size && test_bit((long)zero, map)) {
+                zero++;
+            }
+            g_assert_cmpuint(find_next_bit(map, size, from), ==, one);
+            g_assert_cmpuint(find_next_zero_bit(map, size, from), ==, zero);
+            if (from < size && test_bit((long)from, map)) {
+                last = from;
+            }
+        }
+        g_assert_cmpuint(find_last_bit(map, size), ==, last);
+    }
+    clear_bit(77, map);
+    g_assert_false(test_and_set_bit(77, map));
+    g_assert_true(test_and_set_bit(77, map));
+    g_assert_true(test_and_clear_bit(77, map));
+    g_assert_false(test_and_change_bit(77, map));
+    g_assert_true(test_bit(77, map));
+    g_assert_cmpint(sextract32(0x0000f800, 8, 8), ==, -8);
+    g_assert_cmpint(sextract64(0x7f000000000, 36, 8), ==, 0x7f);
+}
+
+/* ---- a veto, kinds of errors ---- */
+
+static int refuse(NotifierWithReturn *notifier, void *data, Error **errp)
+{
+    ++*(int *)data;
+    error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND, "refused");
+    return -EBUSY;
+}
+
+static int agree(NotifierWithReturn *notifier, void *data, Error **errp)
+{
+    ++*(int *)data;
+    return 0;
+}
+
+static void a_notifier_can_refuse(void)
+{
+    NotifierWithReturn yes = { .notify = agree }, no = { .notify = refuse };
+    NotifierWithReturnList list = NOTIFIER_WITH_RETURN_LIST_INITIALIZER(list);
+    Error *err = NULL;
+    int calls = 0;
+
+    notifier_with_return_list_init(&list);
+    notifier_with_return_list_add(&list, &yes);
+    g_assert_cmpint(notifier_with_return_list_notify(&list, &calls, &error_abort), ==, 0);
+    notifier_with_return_list_add(&list, &no);
+    g_assert_cmpint(notifier_with_return_list_notify(&list, &calls, &err), ==, -EBUSY);
+    g_assert_cmpint(calls, ==, 2);
+    g_assert_cmpint(error_get_class(err), ==, ERROR_CLASS_DEVICE_NOT_FOUND);
+    error_free_or_abort(&err);
+    notifier_with_return_remove(&no);
+    notifier_with_return_list_notify(&list, &calls, &error_abort);
+    g_assert_cmpint(calls, ==, 3);
+    error_setg(&err, "plain");
+    g_assert_cmpint(error_get_class(err), ==, ERROR_CLASS_GENERIC_ERROR);
+    error_free(err);
+}
+
+static void fail_with_hint(Error **errp)
+{
+    ERRP_GUARD();
+
+    error_setg(errp, "cannot");
+    error_prepend(errp, "today: ");
+    error_append_hint(errp, "Try tomorrow\n");
+}
+
+static void a_warning_goes_on(void)
+{
+    if (g_test_subprocess()) {
+        Error *local_err = NULL;
+
+        fail_with_hint(&error_warn);
+        error_setg(&error_warn, "second");
+        error_setg(&local_err, "third");
+        error_propagate(&error_warn, local_err);
+        g_assert_null(error_warn);
+        exit(0);
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_passed();
+    g_test_trap_assert_stderr("*warning: today: cannot\nTry tomorrow\n"
+                              "*warning: second\n*warning: third\n");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -589,5 +699,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qemu-compat/readers walk a list that changes",
                     readers_walk_a_list_that_changes);
     g_test_add_func("/qemu-compat/two threads share a mutex", two_threads_share_a_mutex);
+    g_test_add_func("/qemu-compat/bits are found", bits_are_found);
+    g_test_add_func("/qemu-compat/a notifier can refuse", a_notifier_can_refuse);
+    g_test_add_func("/qemu-compat/a warning goes on", a_warning_goes_on);
     return g_test_run();
 }
