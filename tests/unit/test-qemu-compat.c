@@ -583,6 +583,39 @@ static void two_threads_share_a_mutex(void)
     g_assert_cmpint(counter, ==, 1000);
 }
 
+/* ---- a scheduler of one's own, with the fields of coroutine_int.h ---- */
+
+static void coroutine_fn count_twice(void *opaque)
+{
+    ++*(int *)opaque;
+    qemu_coroutine_yield();
+    ++*(int *)opaque;
+}
+
+static void coroutine_fn wake_by_hand(void *opaque)
+{
+    Coroutine *self = qemu_coroutine_self();
+
+    QSIMPLEQ_INSERT_TAIL(&self->co_queue_wakeup, (Coroutine *)opaque, co_queue_next);
+}
+
+static void an_ended_coroutine_is_not_touched(void)
+{
+    int count = 0;
+    Coroutine *woken = qemu_coroutine_create(count_twice, &count);
+    Coroutine *waker = qemu_coroutine_create(wake_by_hand, woken);
+    Coroutine saved;
+
+    qemu_coroutine_enter(waker);
+    /* It ran when the one that woke it had ended. */
+    g_assert_cmpint(count, ==, 1);
+    saved = *waker;
+    memset(waker, 0xff, sizeof(*waker));
+    qemu_coroutine_enter(woken);
+    g_assert_cmpint(count, ==, 2);
+    *waker = saved;
+}
+
 /* ---- bit arrays ---- */
 
 static void bits_are_found(void)
@@ -699,6 +732,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qemu-compat/readers walk a list that changes",
                     readers_walk_a_list_that_changes);
     g_test_add_func("/qemu-compat/two threads share a mutex", two_threads_share_a_mutex);
+    g_test_add_func("/qemu-compat/an ended coroutine is not touched",
+                    an_ended_coroutine_is_not_touched);
     g_test_add_func("/qemu-compat/bits are found", bits_are_found);
     g_test_add_func("/qemu-compat/a notifier can refuse", a_notifier_can_refuse);
     g_test_add_func("/qemu-compat/a warning goes on", a_warning_goes_on);
