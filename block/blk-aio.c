@@ -275,6 +275,32 @@ static void coroutine_fn flush_entry(void *opaque)
     acb_finish(acb, blk_do_flush(acb->blk));
 }
 
+/* --- sending --- */
+
+/* In the context that was to run the request. */
+static void acb_no_coroutine_bh(void *opaque)
+{
+    BlkAIOCB *acb = opaque;
+
+    acb->bc = blk_context_current();
+    acb_done(acb);
+}
+
+/*
+ * No coroutine to be had: the request has failed, and completes like any other. Out of
+ * line.
+ */
+static BlockAIOCB *QEMU_NOINLINE send_failed(BlkAIOCB *acb)
+{
+    acb->ret = -ENOMEM;
+    if (acb->bc) {
+        acb_done(acb);
+    } else {
+        aio_bh_schedule_oneshot(qatomic_read(&acb->blk->ctx), acb_no_coroutine_bh, acb);
+    }
+    return &acb->common;
+}
+
 static inline BlockAIOCB *send_request(BlockBackend *blk, CoroutineEntry *entry,
                                        int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                        BdrvRequestFlags flags, BlockCompletionFunc *cb,
@@ -298,7 +324,10 @@ static inline BlockAIOCB *send_request(BlockBackend *blk, CoroutineEntry *entry,
     acb->home = bc && bc->ctx == qatomic_read(&blk->ctx);
     blk_begin_request(blk, acb->home);
     acb->wait = blk_is_quiesced(blk);
-    co = qemu_coroutine_create(entry, acb);
+    co = qemu_coroutine_create_attr(entry, acb, NULL);
+    if (unlikely(!co)) {
+        return send_failed(acb);
+    }
     if (likely(bc)) {
         qemu_coroutine_enter(co);
     } else {

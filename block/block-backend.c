@@ -587,6 +587,7 @@ int blk_flush(BlockBackend *blk)
 int blk_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
                  BdrvRequestFlags flags, Error **errp)
 {
+    ERRP_GUARD();
     BlkCall b = { .call.fn = call_truncate,
                   .blk = blk,
                   .offset = offset,
@@ -594,8 +595,12 @@ int blk_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode pre
                   .prealloc = prealloc,
                   .flags = flags,
                   .errp = errp };
+    int ret = co_call(&b.call);
 
-    return co_call(&b.call);
+    if (ret < 0 && !*errp) {
+        error_setg_errno(errp, -ret, "Could not resize the image");
+    }
+    return ret;
 }
 
 int blk_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum)

@@ -90,6 +90,7 @@ static void coroutine_fn co_call_entry(void *opaque)
 int64_t co_call(CoCall *call)
 {
     AioContext *ctx;
+    Coroutine *co;
 
     if (qemu_in_coroutine()) {
         call->fn(call);
@@ -99,7 +100,12 @@ int64_t co_call(CoCall *call)
     if (!ctx) {
         return -EMFILE;
     }
-    qemu_coroutine_enter(qemu_coroutine_create(co_call_entry, call));
+    co = qemu_coroutine_create_attr(co_call_entry, call, NULL);
+    if (!co) {
+        thread_context_end();
+        return -ENOMEM;
+    }
+    qemu_coroutine_enter(co);
     if (!qatomic_load_acquire(&call->done)) {
         AIO_WAIT_WHILE(ctx, !qatomic_load_acquire(&call->done));
     }

@@ -216,7 +216,11 @@ struct CoCall {
     int64_t ret;
     bool done;
 };
-/* Runs call->fn in a coroutine and polls until it is done (in a coroutine: calls it). */
+/*
+ * Runs call->fn in a coroutine and polls until it is done (in a coroutine: calls it). Its
+ * ret; or, and call->fn has not run, -EMFILE without a context and -ENOMEM without a
+ * coroutine to be had.
+ */
 int64_t co_call(CoCall *call);
 
 /* --- backends --- */

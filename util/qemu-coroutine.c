@@ -25,7 +25,7 @@
 #include "coroutine-pool.h"
 #include "coroutine-sanitizer.h"
 
-__thread CoroutineThread coroutine_thread;
+__thread CoroutineThread coroutine_thread __attribute__((tls_model("initial-exec")));
 
 const char coroutine_ended[] = "(ended)";
 static const char first_entry[] = "its first entry";
@@ -299,9 +299,46 @@ static QEMU_ALWAYS_INLINE Coroutine *start(Coroutine *co, CoroutineEntry *entry,
     return co;
 }
 
-static CO_COLD Coroutine *refill_or_die(const void *creator)
+/* Not one of the pool's, and not so little smaller that those would do. */
+static bool has_odd_size(size_t size)
 {
-    Coroutine *co = coroutine_pool_refill();
+    size_t usual = coroutine_stack_default_size();
+
+    return size && (size > usual || size <= usual / 2);
+}
+
+static QEMU_ALWAYS_INLINE Coroutine *take_from_pool(CoroutineThread *t)
+{
+    Coroutine *co = t->pool;
+
+    t->pool = QSLIST_NEXT(co, pool_next);
+    t->pool_room++;
+    return co;
+}
+
+/*
+ * The two ways to create call these in tail position, so that the usual case saves no
+ * registers.
+ */
+static QEMU_NOINLINE Coroutine *create_slow(CoroutineEntry *entry, void *opaque,
+                                            const CoroutineAttr *attr,
+                                            const void *creator)
+{
+    CoroutineThread *t = &coroutine_thread;
+    Coroutine *co;
+
+    if (attr && has_odd_size(attr->stack_size)) {
+        co = coroutine_pool_get_sized(attr->stack_size);
+    } else {
+        co = t->pool ? take_from_pool(t) : coroutine_pool_refill();
+    }
+    return co ? start(co, entry, opaque, attr ? attr->name : NULL, creator) : NULL;
+}
+
+static CO_COLD Coroutine *create_or_die(CoroutineEntry *entry, void *opaque,
+                                        const void *creator)
+{
+    Coroutine *co = create_slow(entry, opaque, NULL, creator);
 
     if (!co) {
         fputs("blkco: no stack for a coroutine created by ", stderr);
@@ -315,39 +352,24 @@ static CO_COLD Coroutine *refill_or_die(const void *creator)
 QEMU_NOINLINE Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque)
 {
     CoroutineThread *t = &coroutine_thread;
-    Coroutine *co = t->pool;
+    const void *creator = __builtin_return_address(0);
 
-    if (likely(co)) {
-        t->pool = QSLIST_NEXT(co, pool_next);
-        t->pool_room++;
-    } else {
-        co = refill_or_die(__builtin_return_address(0));
+    if (unlikely(!t->pool)) {
+        return create_or_die(entry, opaque, creator);
     }
-    return start(co, entry, opaque, NULL, __builtin_return_address(0));
+    return start(take_from_pool(t), entry, opaque, NULL, creator);
 }
 
 QEMU_NOINLINE Coroutine *qemu_coroutine_create_attr(CoroutineEntry *entry, void *opaque,
                                                     const CoroutineAttr *attr)
 {
     CoroutineThread *t = &coroutine_thread;
-    size_t size = attr ? attr->stack_size : 0;
-    size_t usual = coroutine_stack_default_size();
-    Coroutine *co;
+    const void *creator = __builtin_return_address(0);
 
-    if (size && (size > usual || size <= usual / 2)) {
-        co = coroutine_pool_get_sized(size);
-    } else if (t->pool) {
-        co = t->pool;
-        t->pool = QSLIST_NEXT(co, pool_next);
-        t->pool_room++;
-    } else {
-        co = coroutine_pool_refill();
+    if (unlikely(!t->pool || attr)) {
+        return create_slow(entry, opaque, attr, creator);
     }
-    if (!co) {
-        return NULL;
-    }
-    return start(co, entry, opaque, attr ? attr->name : NULL,
-                 __builtin_return_address(0));
+    return start(take_from_pool(t), entry, opaque, NULL, creator);
 }
 
 /* --- asking --- */
