@@ -9,7 +9,7 @@ Names (default: all):
   convert    an ext4 image to a raw file against the system's qemu-img convert
   coroutine  switch and create, each backend, pinned to one core
 Every figure is the median of N runs (default 5) in which ours and the reference alternate.
-Nothing else should run on the machine. Files are made in build-bench/bench/ (about 4 GB).
+Nothing else should run on the machine. Files are made in build-bench/bench/ (up to 2 GB).
 """
 import os
 import re
@@ -59,21 +59,19 @@ def alternate(runs, *sides):
     return [[statistics.median(column) for column in zip(*result)] for result in results]
 
 
-def line(what, ours, reference=None, goal=None, unit=''):
+def line(what, ours, reference, goal=None):
     """goal: '>= 0.95' or '<= 1.25', of the ratio ours / reference."""
-    text = f'{what:<44}{ours:>12,.1f}'
-    if reference is not None:
-        ratio = ours / reference
-        text += f'{reference:>12,.1f}{ratio:>8.2f}'
-        if goal:
-            sign, bound = goal.split()
-            met = ratio >= float(bound) if sign == '>=' else ratio <= float(bound)
-            text += f'  {goal} {"met" if met else "MISSED"}'
-    print(f'{text}  {unit}' if unit else text, flush=True)
+    ratio = ours / reference
+    text = f'{what:<44}{ours:>12,.1f}{reference:>12,.1f}{ratio:>8.2f}'
+    if goal:
+        sign, bound = goal.split()
+        met = ratio >= float(bound) if sign == '>=' else ratio <= float(bound)
+        text += f'  {goal} {"met" if met else "MISSED"}'
+    print(text, flush=True)
 
 
 def header(what, reference):
-    print(f'\n{what:<44}{"blkco":>12}{reference:>12}{"ratio":>8}  goal')
+    print(f'\n{what:<44}{"blkco":>12}{reference:>12}{"ratio":>8}  goal', flush=True)
 
 
 def data_file(path, size):
@@ -102,7 +100,7 @@ def bench_direct(runs):
                              '-i', 'native', path),
             lambda: requests(count, BARE, *args, path))
         line(f'depth {depth}: requests a second', ours[0], bare[0], '>= 0.95')
-        line(f'depth {depth}: CPU time a request', ours[1], bare[1], '<= 1.25', 'ns')
+        line(f'depth {depth}: CPU time a request, ns', ours[1], bare[1], '<= 1.25')
 
 
 def bench_null(runs):
@@ -111,8 +109,8 @@ def bench_null(runs):
     args = ['bench', '-c', str(count), '-d', '64', '--image-opts', 'driver=null-co,size=1G']
     ours, qemu = alternate(runs, lambda: requests(count, OURS, *args),
                            lambda: requests(count, QEMU, *args))
-    line('time a request', 1e9 / ours[0], 1e9 / qemu[0], '<= 0.35', 'ns')
-    line('CPU time a request', ours[1], qemu[1], None, 'ns')
+    line('time a request, ns', 1e9 / ours[0], 1e9 / qemu[0], '<= 0.35')
+    line('CPU time a request, ns', ours[1], qemu[1])
 
 
 def bench_convert(runs):
@@ -131,14 +129,14 @@ def bench_convert(runs):
     for name, cache in ('cached', ()), ('direct', ('-t', 'none', '-T', 'none')):
         ours, qemu = alternate(runs, lambda: convert(OURS, *cache),
                                lambda: convert(QEMU, *cache))
-        line(f'{name}: time', ours[0], qemu[0], None, 'ms')
-        line(f'{name}: CPU time', ours[1], qemu[1], None, 'ms')
+        line(f'{name}: time, ms', ours[0], qemu[0])
+        line(f'{name}: CPU time, ms', ours[1], qemu[1])
     os.unlink(target)
 
 
 def bench_coroutine(runs):
     core = str(max(os.sched_getaffinity(0)))
-    print(f'\ncoroutines, pinned to CPU {core}')
+    print(f'\ncoroutines, pinned to CPU {core}', flush=True)
     print(run('taskset', '-c', core, COROUTINE)[0], end='')
 
 
@@ -168,7 +166,8 @@ def main(args):
              'coroutine': bench_coroutine}
     runs = 5
     chosen = []
-    for arg in args:
+    check = args[:1] == ['--check']  # of scripts/bench, before it builds: the arguments only
+    for arg in args[check:]:
         if arg in ('-h', '--help'):
             print(__doc__, end='')
             return 0
@@ -177,8 +176,14 @@ def main(args):
         elif arg in names:
             chosen.append(arg)
         else:
-            print(f"scripts/bench: unknown argument '{arg}'\n{__doc__}", file=sys.stderr)
+            print(f"scripts/bench: unknown argument '{arg}'\n{__doc__}", end='', file=sys.stderr)
             return 2
+    if check:
+        return 0
+    if not QEMU and set(chosen or names) & {'null', 'convert'}:
+        print('scripts/bench: null and convert need qemu-img; install it, or name others',
+              file=sys.stderr)
+        return 1
     os.makedirs(FILES, exist_ok=True)
     machine()
     for name in chosen or names:

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Each script tells a wrong argument at once, before it builds or runs anything, with exit
+# code 2 and on stderr; --help goes to stdout with exit code 0.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+failed=0
+
+refuses() {
+    rc=0
+    out=$(timeout 20 "$@" 2>/dev/null </dev/null) || rc=$?
+    err=$(timeout 20 "$@" 2>&1 >/dev/null </dev/null) || true
+    if [ $rc != 2 ] || [ -n "$out" ] || [ -z "$err" ]; then
+        echo "FAILED: '$*': exit code $rc, on stdout '$out', on stderr '$err'"
+        failed=1
+    fi
+}
+refuses scripts/quickstart --no-such-option
+refuses scripts/quickstart a b c
+refuses scripts/test --no-such-option
+refuses scripts/test --suite
+refuses scripts/test --sanitize=no-such-sanitizer
+refuses scripts/test --sanitize=address,thread
+refuses scripts/test --sanitize=thread,address
+refuses scripts/test --valgrind --sanitize=all
+refuses scripts/bench --no-such-option
+refuses scripts/bench no-such-part
+refuses scripts/build
+refuses scripts/build ../elsewhere
+refuses scripts/setup no-such-group
+refuses scripts/make-image
+refuses scripts/make-image /no/such/directory/image 1k
+refuses scripts/test-summary
+refuses .ci/run no-such-argument
+
+for script in quickstart test bench build setup make-image test-summary check-layers ../.ci/run; do
+    out=$(timeout 20 scripts/$script --help 2>/dev/null) || out="failed: $out"
+    if [[ $out != 'usage: '* ]]; then
+        echo "FAILED: scripts/$script --help says '$out'"
+        failed=1
+    fi
+done
+exit $failed
