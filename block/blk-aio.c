@@ -151,12 +151,12 @@ static inline void acb_call_back(BlkAIOCB *acb)
     BlockBackend *blk = acb->blk;
 
     /*
-     * In the home thread the request is over before the callback: that may drain, and
-     * must not wait for itself. A drain of the home thread waits for callbacks of other
-     * threads.
+     * In the home thread the request is over before the callback, whoever sent it: that
+     * may drain, and must not wait for itself. A drain of the home thread waits for
+     * callbacks of other threads.
      */
-    if (likely(acb->home)) {
-        blk_end_request(blk, true);
+    if (likely(acb->home) || thread_owns_context(qatomic_read(&blk->ctx))) {
+        blk_end_request(blk, acb->home);
         acb->common.cb(acb->common.opaque, acb->ret);
     } else {
         acb->common.cb(acb->common.opaque, acb->ret);
@@ -321,7 +321,7 @@ static inline BlockAIOCB *send_request(BlockBackend *blk, CoroutineEntry *entry,
     acb->bytes = bytes;
     acb->qiov = qiov;
     acb->flags = flags;
-    acb->home = bc && bc->ctx == qatomic_read(&blk->ctx);
+    acb->home = bc && bc->ctx == qatomic_load_acquire(&blk->ctx); /* as blk_at_home() */
     blk_begin_request(blk, acb->home);
     acb->wait = blk_is_quiesced(blk);
     co = qemu_coroutine_create_attr(entry, acb, NULL);

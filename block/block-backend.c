@@ -79,12 +79,20 @@ void blk_ref(BlockBackend *blk)
     qatomic_inc(&blk->refcnt);
 }
 
+/* In the home thread. */
 static void blk_free(void *opaque)
 {
     BlockBackend *blk = opaque;
 
+    /* Nobody is left who could end them, and requests may wait for that. */
+    while (blk->drained) {
+        blk_drained_end(blk);
+    }
+    blk_wait_idle(blk);
     blk_remove_bs(blk);
-    g_assert(!blk->waiting.first && !blk_busy(blk));
+    /* Those that waited for the end of a drained section of the node. */
+    blk_wait_idle(blk);
+    g_assert(!blk->waiting.first);
     g_mutex_lock(&all_backends_lock);
     QTAILQ_REMOVE(&all_backends, blk, next);
     g_mutex_unlock(&all_backends_lock);
@@ -93,17 +101,49 @@ static void blk_free(void *opaque)
     g_free(blk);
 }
 
+/*
+ * The count of a backend that closes: the callbacks of its last requests may still take
+ * and drop references.
+ */
+#define REFCNT_CLOSING (1u << 30)
+
 void blk_unref(BlockBackend *blk)
 {
-    if (blk && qatomic_fetch_dec(&blk->refcnt) == 1) {
-        blk->refcnt = 1; /* for the callbacks of requests that end now */
-        blk_drain(blk);
-        run_in_context(blk->ctx, blk_free, blk);
+    unsigned old, seen;
+
+    if (!blk) {
+        return;
     }
+    for (old = qatomic_read(&blk->refcnt);; old = seen) {
+        g_assert(old > 0);
+        seen = qatomic_cmpxchg(&blk->refcnt, old, old == 1 ? REFCNT_CLOSING : old - 1);
+        if (seen == old) {
+            break;
+        }
+    }
+    if (old == 1) {
+        drain_step(qatomic_read(&blk->ctx), blk_free, blk);
+    }
+}
+
+/* For those who find it in a list: false when it closes already. */
+static bool blk_try_ref(BlockBackend *blk)
+{
+    unsigned old, seen;
+
+    for (old = qatomic_read(&blk->refcnt); old < REFCNT_CLOSING / 2; old = seen) {
+        seen = qatomic_cmpxchg(&blk->refcnt, old, old + 1);
+        if (seen == old) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
 {
+    int ret;
+
     if (blk->root.bs) {
         error_setg(errp, "The backend has an image already");
         return -EBUSY;
@@ -115,16 +155,26 @@ int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
         }
         bdrv_set_node_context(bs, blk->ctx);
     }
-    return bdrv_attach_root(&blk->root, bs, blk->root.perm, blk->root.shared_perm, errp);
+    /* The drained sections of the backend become those of its image, too. */
+    for (int i = 0; i < blk->drained; i++) {
+        bdrv_drained_begin(bs);
+    }
+    ret = bdrv_attach_root(&blk->root, bs, blk->root.perm, blk->root.shared_perm, errp);
+    for (int i = 0; ret < 0 && i < blk->drained; i++) {
+        bdrv_drained_end(bs);
+    }
+    return ret;
 }
 
 void blk_remove_bs(BlockBackend *blk)
 {
     if (blk->root.bs) {
         blk_drained_begin(blk);
-        bdrv_unquiesce(blk->root.bs);
+        for (int i = 0; i < blk->drained; i++) {
+            bdrv_unquiesce(blk->root.bs);
+        }
         bdrv_detach_root(&blk->root);
-        blk_unquiesce(blk);
+        blk_drained_end(blk);
     }
 }
 
@@ -158,7 +208,7 @@ static void move_to_context(void *opaque)
      */
     qatomic_add(&blk->other_in_flight, blk->home_in_flight);
     blk->home_in_flight = 0;
-    qatomic_set(&blk->ctx, move->to);
+    qatomic_store_release(&blk->ctx, move->to); /* pairs with blk_at_home() */
 }
 
 int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp)
@@ -187,22 +237,25 @@ int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp
 
 /*
  * Waits until nobody drains. Nothing is in flight meanwhile, so the request is not
- * counted.
+ * counted: but it is in the list before it counts itself out, and blk_unquiesce() counts
+ * it before it takes it off, so that the backend does not go away.
  */
 void coroutine_fn blk_wait_while_drained(BlockBackend *blk, bool *home)
 {
     while (blk_is_quiesced(blk)) {
-        Waiter waiter;
+        Waiter waiter = { .co = qemu_coroutine_self() };
 
-        blk_end_request(blk, *home);
         qemu_mutex_lock(&blk->queue_lock);
-        if (blk->quiesce) {
-            wait_list_sleep(&blk->waiting, &waiter, &blk->queue_lock);
-        } else {
+        if (!blk->quiesce) {
             qemu_mutex_unlock(&blk->queue_lock);
+            return;
         }
-        *home = blk_at_home(blk);
-        blk_begin_request(blk, *home);
+        wait_list_add(&blk->waiting, &waiter);
+        blk_end_request(blk, *home);
+        qemu_mutex_unlock(&blk->queue_lock);
+        /* Who wakes us from another thread schedules us here, see wait_list_sleep(). */
+        qemu_coroutine_yield();
+        *home = false;
     }
 }
 
@@ -640,14 +693,12 @@ int blk_make_zero(BlockBackend *blk, BdrvRequestFlags flags)
 
 void blk_drain_all(void)
 {
-    AioContext *ctx = thread_context_peek();
     g_autoptr(GPtrArray) mine = g_ptr_array_new();
     BlockBackend *blk;
 
     g_mutex_lock(&all_backends_lock);
     QTAILQ_FOREACH (blk, &all_backends, next) {
-        if (blk->ctx == ctx) {
-            blk_ref(blk);
+        if (thread_owns_context(qatomic_read(&blk->ctx)) && blk_try_ref(blk)) {
             g_ptr_array_add(mine, blk);
         }
     }

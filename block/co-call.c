@@ -77,6 +77,17 @@ AioContext *thread_context_peek(void)
     return tc ? tc->ctx : ctx;
 }
 
+bool thread_owns_context(AioContext *ctx)
+{
+    ThreadContext *tc;
+
+    if (qemu_get_current_aio_context() == ctx) {
+        return true;
+    }
+    tc = g_private_get(&private_context);
+    return tc && tc->ctx == ctx;
+}
+
 static void coroutine_fn co_call_entry(void *opaque)
 {
     CoCall *call = opaque;
@@ -132,7 +143,11 @@ void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque)
     HomeCall call = { fn, opaque };
     AioContext *own;
 
-    if (thread_context_peek() == ctx) {
+    /*
+     * Also when this thread has got a context of its own since it opened the image in
+     * the private one: that is where its requests are now, and what is to be polled.
+     */
+    if (thread_owns_context(ctx)) {
         own = thread_context_begin();
         fn(opaque);
         thread_context_end();

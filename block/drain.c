@@ -11,18 +11,36 @@
  * Other threads' drains are carried out there on their behalf. The counts of other
  * threads and the quiesce counter are a pair of flags, each side writes its own and then
  * looks at the other's: blk_begin_request() and blk_quiesce().
+ *
+ * Who waits for the end of a drained section is not counted meanwhile, and is counted
+ * again before it is woken: a backend whose count is zero and where nobody waits has no
+ * request left, in any thread, and may be freed. So the last that a request does with its
+ * backend is to count itself out; whether anybody waits for that it asks a counter of the
+ * whole process.
  */
 #include "node.h"
 #include "qemu/aio-wait.h"
 
 /* --- quiescing --- */
 
+/* How many wait for counts to become zero, or may: quiesced backends and closing ones. */
+static unsigned nb_watchers;
+
 void blk_quiesce(BlockBackend *blk)
 {
+    qatomic_inc(&nb_watchers);
     qemu_mutex_lock(&blk->queue_lock);
     qatomic_set(&blk->quiesce, blk->quiesce + 1);
     qemu_mutex_unlock(&blk->queue_lock);
     smp_mb(); /* pairs with blk_begin_request() and blk_dec_in_flight_other() */
+}
+
+/* The woken ones' part of blk_begin_request(), on their behalf. */
+static void count_waiters(BlockBackend *blk, const Waiter *waiter)
+{
+    for (; waiter; waiter = waiter->next) {
+        qatomic_inc(&blk->other_in_flight);
+    }
 }
 
 void blk_unquiesce(BlockBackend *blk)
@@ -35,8 +53,10 @@ void blk_unquiesce(BlockBackend *blk)
                           blk->quiesce - 1); /* pairs with blk_is_quiesced() */
     if (blk->quiesce == 0) {
         woken = wait_list_take(&blk->waiting);
+        count_waiters(blk, woken);
     }
     qemu_mutex_unlock(&blk->queue_lock);
+    qatomic_dec(&nb_watchers);
     wait_list_wake(woken);
 }
 
@@ -48,10 +68,19 @@ bool blk_busy(BlockBackend *blk)
 void blk_dec_in_flight_other(BlockBackend *blk)
 {
     qatomic_dec(&blk->other_in_flight);
-    smp_mb__after_rmw(); /* pairs with blk_quiesce() */
-    if (qatomic_read(&blk->quiesce)) {
+    /* From here on the backend may be gone. */
+    smp_mb__after_rmw(); /* pairs with blk_quiesce() and blk_wait_idle() */
+    if (qatomic_read(&nb_watchers)) {
         aio_wait_kick();
     }
+}
+
+void blk_wait_idle(BlockBackend *blk)
+{
+    qatomic_inc(&nb_watchers);
+    smp_mb__after_rmw(); /* pairs with blk_dec_in_flight_other() */
+    AIO_WAIT_WHILE(blk->ctx, blk_busy(blk));
+    qatomic_dec(&nb_watchers);
 }
 
 void bdrv_quiesce(BlockDriverState *bs)
@@ -140,6 +169,7 @@ static void backend_begin(void *opaque)
     BlockBackend *blk = opaque;
 
     blk_quiesce(blk);
+    blk->drained++;
     if (blk->root.bs) {
         bdrv_quiesce(blk->root.bs);
     }
@@ -150,6 +180,8 @@ static void backend_end(void *opaque)
 {
     BlockBackend *blk = opaque;
 
+    g_assert(blk->drained > 0);
+    blk->drained--;
     if (blk->root.bs) {
         bdrv_unquiesce(blk->root.bs);
     }
@@ -179,7 +211,7 @@ static void co_drain_bh(void *opaque)
     aio_co_wake(d->co);
 }
 
-static void drain_step(AioContext *ctx, void (*step)(void *opaque), void *opaque)
+void drain_step(AioContext *ctx, void (*step)(void *opaque), void *opaque)
 {
     if (qemu_in_coroutine()) {
         CoDrain d = { qemu_coroutine_self(), step, opaque };

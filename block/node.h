@@ -209,6 +209,8 @@ AioContext *thread_context_begin(void);
 void thread_context_end(void);
 /* The same without making or setting anything; NULL: none. */
 AioContext *thread_context_peek(void);
+/* Is @ctx this thread's, as its current one or as its private one? */
+bool thread_owns_context(AioContext *ctx);
 
 typedef struct CoCall CoCall;
 struct CoCall {
@@ -231,6 +233,7 @@ struct BlockBackend {
     AioContext *ctx;    /* home; atomic, changes while drained */
     int quiesce;        /* atomic; written under queue_lock: requests wait when >0 */
     bool write_through;
+    int drained;        /* home thread: drained sections of this backend itself */
 
     unsigned refcnt;    /* atomic */
     QemuMutex queue_lock;
@@ -257,6 +260,8 @@ static inline BlockBackend *blk_of_root(BdrvChild *child)
 void blk_quiesce(BlockBackend *blk);
 void blk_unquiesce(BlockBackend *blk);
 bool blk_busy(BlockBackend *blk);
+/* Polls until no request is counted. Home thread, not in a coroutine. */
+void blk_wait_idle(BlockBackend *blk);
 void bdrv_quiesce(BlockDriverState *bs);
 void bdrv_unquiesce(BlockDriverState *bs);
 /*
@@ -264,6 +269,8 @@ void bdrv_unquiesce(BlockDriverState *bs);
  * coroutine.
  */
 void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque);
+/* The same, also in a coroutine (where @step does not run in one). */
+void drain_step(AioContext *ctx, void (*step)(void *opaque), void *opaque);
 
 /*
  * Until nobody drains. For a request that blk_begin_request() has counted and that then
@@ -285,7 +292,8 @@ void blk_dec_in_flight_other(BlockBackend *blk);
 /* Is the calling thread, as the loop knows it, the home of @blk? */
 static inline bool blk_at_home(const BlockBackend *blk)
 {
-    return qemu_get_current_aio_context() == qatomic_read(&blk->ctx);
+    /* Pairs with move_to_context(): a new home begins with the counters as left. */
+    return qemu_get_current_aio_context() == qatomic_load_acquire(&blk->ctx);
 }
 
 /*
