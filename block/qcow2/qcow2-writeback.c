@@ -300,8 +300,7 @@ static bool anything_to_do(BDRVQcow2State *s)
     return any || s->freed_written->len;
 }
 
-/* Under wb_lock. */
-static int coroutine_fn writeback_locked(BlockDriverState *bs)
+int coroutine_fn qcow2_co_writeback_locked(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     Batch batch = { 0 };
@@ -328,7 +327,7 @@ int coroutine_fn qcow2_co_writeback(BlockDriverState *bs)
     int ret;
 
     qemu_co_mutex_lock(&s->wb_lock);
-    ret = writeback_locked(bs);
+    ret = qcow2_co_writeback_locked(bs);
     qemu_co_mutex_unlock(&s->wb_lock);
     return ret;
 }
@@ -341,7 +340,7 @@ int coroutine_fn qcow2_co_writeback_all(BlockDriverState *bs)
     qemu_co_mutex_lock(&s->wb_lock);
     /* The first pass makes clusters unreferenced, the second frees them, the third writes that. */
     for (int pass = 0, again = 1; again; pass++) {
-        ret = writeback_locked(bs);
+        ret = qcow2_co_writeback_locked(bs);
         again = ret == 0 && pass < 2 && (s->freed_written->len || s->freed_new->len);
     }
     if (ret == 0) {

@@ -18,6 +18,9 @@
 /* Everything that was dirty when it was called is written when it returns 0. */
 int coroutine_fn qcow2_co_writeback(BlockDriverState *bs);
 
+/* The same for who holds wb_lock. */
+int coroutine_fn qcow2_co_writeback_locked(BlockDriverState *bs);
+
 /* The same, durable, with all clusters freed that wait for it. Nothing may be in flight. */
 int coroutine_fn qcow2_co_writeback_all(BlockDriverState *bs);
 

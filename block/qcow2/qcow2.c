@@ -20,6 +20,7 @@
 #include "qcow2-open.h"
 #include "qcow2-read.h"
 #include "qcow2-state.h"
+#include "qcow2-truncate.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 #include "qcow2-zero.h"
@@ -88,6 +89,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_pwritev_compressed_part = qcow2_co_pwritev_compressed_part,
     .bdrv_co_flush_to_os = qcow2_co_writeback,
     .bdrv_co_block_status = qcow2_co_block_status,
+    .bdrv_co_truncate = qcow2_co_truncate,
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
     .bdrv_has_zero_init = qcow2_has_zero_init,

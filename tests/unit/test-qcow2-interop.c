@@ -245,6 +245,63 @@ static void random_ops(gconstpointer data)
     g_rand_free(r);
 }
 
+/* Grows an overlay whose backing file is longer: what is new must read as zeroes. */
+static void growing(gconstpointer data)
+{
+    const char *options = data;
+    g_autofree char *path = g_build_filename(dir, "t.qcow2", NULL);
+    g_autofree char *base = g_build_filename(dir, "base.raw", NULL);
+    g_autofree uint8_t *model = g_malloc0(DISK_SIZE), *ones = g_malloc(DISK_SIZE);
+    int64_t size = 100 * 1024 + 512;
+    BlockBackend *blk;
+
+    if (!have_qemu) {
+        g_test_skip("no qemu-img");
+        return;
+    }
+    memset(ones, 0x11, DISK_SIZE);
+    g_assert_true(g_file_set_contents(base, (char *)ones, DISK_SIZE, NULL));
+    memset(model, 0x11, size);
+    g_assert_cmpint(run("qemu-img create -q -f qcow2 -o %s -b base.raw -F raw %s %" PRId64,
+                        options, path, size), ==, 0);
+    blk = open_image(path, BDRV_O_RDWR | BDRV_O_RESIZE);
+    while (size < DISK_SIZE) {
+        int64_t more = MIN(size * 2 + 512, (int64_t)DISK_SIZE);
+
+        g_assert_cmpint(blk_truncate(blk, more, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+        g_assert_cmpint(blk_getlength(blk), ==, more);
+        g_assert_cmpint(blk_pwrite(blk, more - 512, 512, ones, 0), ==, 0);
+        memset(model + more - 512, 0x11, 512);
+        size = more;
+    }
+    compare(blk, model, 0, DISK_SIZE);
+    blk_unref(blk);
+    check_with_qemu(path, model);
+}
+
+/* Enough clusters for the refcount table to grow, several times. */
+static void refcount_table_grows(void)
+{
+    g_autofree char *path = g_build_filename(dir, "t.qcow2", NULL);
+    g_autofree uint8_t *buf = g_malloc(1024 * 1024);
+    BlockBackend *blk;
+
+    if (!have_qemu) {
+        g_test_skip("no qemu-img");
+        return;
+    }
+    memset(buf, 0x42, 1024 * 1024);
+    g_assert_cmpint(run("qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 %s 24M",
+                        path), ==, 0);
+    blk = open_image(path, BDRV_O_RDWR);
+    for (int i = 0; i < 24; i++) {
+        g_assert_cmpint(blk_pwrite(blk, (i * 7 % 24) * 1048576LL, 1024 * 1024, buf, 0), ==, 0);
+    }
+    blk_unref(blk);
+    g_assert_cmpint(run("qemu-img check -q -f qcow2 %s", path), ==, 0);
+    g_assert_cmpint(run("qemu-io -f qcow2 -c 'read -P 0x42 0 24M' %s", path), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_autofree char *qemu = g_find_program_in_path("qemu-img");
@@ -259,6 +316,10 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, &variants[i], random_ops);
     }
+    g_test_add_data_func("/qcow2/interop/growing/default", "compat=1.1", growing);
+    g_test_add_data_func("/qcow2/interop/growing/512", "cluster_size=512", growing);
+    g_test_add_data_func("/qcow2/interop/growing/extended", "extended_l2=on", growing);
+    g_test_add_func("/qcow2/interop/refcount-table-grows", refcount_table_grows);
     ret = g_test_run();
     run("rm -rf %s", dir);
     g_free(dir);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Growing: a larger L1 table if need be, then the new area gets its contents, then the header
+ * its size, each durable before the next. A failure on the way leaves the old size in force.
+ * The core keeps other requests away from the new area meanwhile. Shrinking is not here yet.
+ */
+#include "qcow2-truncate.h"
+
+#include "qcow2-header-io.h"
+#include "qcow2-l2cache.h"
+#include "qcow2-overlap.h"
+#include "qcow2-prealloc.h"
+#include "qcow2-refcount.h"
+#include "qcow2-write.h"
+#include "qcow2-writeback.h"
+#include "qcow2-zero.h"
+
+static int check_truncate(BlockDriverState *bs, int64_t offset, PreallocMode prealloc,
+                          Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const char *what = NULL;
+
+    if (offset & (BDRV_SECTOR_SIZE - 1)) {
+        error_setg(errp, "The new size must be a multiple of %u", (unsigned)BDRV_SECTOR_SIZE);
+        return -EINVAL;
+    }
+    if ((uint64_t)offset < s->size) {
+        what = "Shrinking qcow2 images is not supported yet";
+    } else if (s->hdr.nb_snapshots && s->hdr.version < 3) {
+        what = "Can't resize a v2 image which has snapshots";
+    } else if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
+        what = "Can't resize an image which has bitmaps";
+    } else if (s->external && (prealloc != PREALLOC_MODE_OFF ||
+                               (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW))) {
+        what = "Resizing with preallocation is not supported with an external data file";
+    } else if (prealloc != PREALLOC_MODE_OFF && bs->backing && !s->extended) {
+        what = "Preallocation of an image with a backing file needs extended L2 entries";
+    }
+    if (what) {
+        error_setg(errp, "%s", what);
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+/* --- the L1 table --- */
+
+static int coroutine_fn write_new_l1(BlockDriverState *bs, uint64_t offset, const uint64_t *table,
+                                     uint32_t entries)
+{
+    uint64_t bytes = entries * 8ULL;
+    QEMU_AUTO_VFREE uint64_t *raw = qemu_try_blockalign(bs->file->bs, bytes);
+    int ret;
+
+    if (!raw) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < entries; i++) {
+        raw[i] = GUINT64_TO_BE(table[i]);
+    }
+    ret = qcow2_co_check_write(bs, QCOW2_META_L1, offset, bytes);
+    if (ret == 0) {
+        ret = bdrv_co_pwrite(bs->file, offset, bytes, raw, 0);
+    }
+    /* Refcounts of the new place, and L2 tables that only the old table knew in RAM. */
+    return ret == 0 ? qcow2_co_writeback_locked(bs) : ret;
+}
+
+/* From here on the new table is the one that counts; readers may still look at the old one. */
+static void switch_l1(BDRVQcow2State *s, uint64_t *table, uint32_t entries, uint64_t offset,
+                      unsigned long *dirty)
+{
+    qemu_mutex_lock(&s->meta);
+    g_ptr_array_add(s->old_l1, s->l1);
+    g_free(s->l1_dirty);
+    s->l1_dirty = dirty;
+    s->l1_table_offset = offset;
+    qatomic_rcu_set(&s->l1, table);
+    qatomic_store_release(&s->l1_size, entries);
+    qemu_mutex_unlock(&s->meta);
+}
+
+/*
+ * Under wb_lock and l1_lock: nobody changes L1 entries or writes them out. What is in RAM is
+ * on the disk already after a write-back, so the new table may hold all of it.
+ */
+static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes = entries * 8ULL, old_offset = s->l1_table_offset, offset;
+    uint64_t old_bytes = s->l1_size * 8ULL, clusters = DIV_ROUND_UP(bytes, s->cluster_size);
+    uint64_t *table = g_try_new0(uint64_t, entries);
+    unsigned long *dirty = g_try_new0(unsigned long, BITS_TO_LONGS(entries / 64 + 1));
+    bool fresh;
+    int64_t got = table && dirty ? qcow2_co_writeback_locked(bs) : -ENOMEM;
+    int ret;
+
+    if (got == 0) {
+        got = qcow2_co_alloc_clusters(bs, clusters, true, &offset, &fresh);
+    }
+    if (got < 0) {
+        g_free(table);
+        g_free(dirty);
+        return got;
+    }
+    memcpy(table, s->l1, old_bytes);
+    qcow2_map_add(s, QCOW2_META_L1, offset, bytes);
+    ret = write_new_l1(bs, offset, table, entries);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret == 0) {
+        ret = qcow2_co_write_header_l1(bs, entries, offset);
+    }
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        qcow2_map_remove(s, offset, bytes);
+        qcow2_co_unalloc(bs, offset, clusters);
+        g_free(table);
+        g_free(dirty);
+        return ret;
+    }
+    switch_l1(s, table, entries, offset, dirty);
+    if (old_bytes) {
+        qcow2_map_remove(s, old_offset, old_bytes);
+        qcow2_co_unalloc(bs, old_offset, DIV_ROUND_UP(old_bytes, s->cluster_size));
+    }
+    return 0;
+}
+
+static int coroutine_fn grow_l1(BlockDriverState *bs, uint64_t size)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t needed = qcow2_l1_entries_needed(size, s->cluster_bits, s->extended);
+    int ret = 0;
+
+    if (needed > QCOW2_MAX_L1_BYTES / 8) {
+        return -EFBIG;
+    }
+    if (needed > s->l1_size) {
+        qemu_co_mutex_lock(&s->wb_lock);
+        qemu_co_mutex_lock(&s->l1_lock);
+        ret = replace_l1(bs, needed);
+        qemu_co_mutex_unlock(&s->l1_lock);
+        qemu_co_mutex_unlock(&s->wb_lock);
+    }
+    return ret;
+}
+
+/* --- the new area --- */
+
+/* The rest of the old last cluster is not aligned to anything: real zeroes. */
+static int coroutine_fn zero_cluster_end(BlockDriverState *bs, uint64_t from, uint64_t to)
+{
+    QEMU_AUTO_VFREE uint8_t *buf = NULL;
+    QEMUIOVector qiov;
+
+    if (from >= to) {
+        return 0;
+    }
+    buf = qemu_try_memalign(4096, to - from);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, to - from);
+    qemu_iovec_init_buf(&qiov, buf, to - from);
+    return qcow2_co_pwritev_part(bs, from, to - from, &qiov, 0, 0);
+}
+
+static int coroutine_fn fill_new_area(BlockDriverState *bs, uint64_t from, uint64_t to,
+                                      PreallocMode prealloc, BdrvRequestFlags flags)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t cluster_end = MIN(ROUND_UP(from, (uint64_t)s->cluster_size), to);
+    int ret = 0;
+
+    if (flags & BDRV_REQ_ZERO_WRITE) {
+        ret = zero_cluster_end(bs, from, cluster_end);
+        if (ret == 0 && cluster_end < to) {
+            ret = qcow2_co_pwrite_zeroes(bs, cluster_end, to - cluster_end, 0);
+        }
+    }
+    if (ret == 0 && prealloc != PREALLOC_MODE_OFF) {
+        ret = qcow2_co_preallocate(bs, from, to, prealloc);
+    }
+    if (ret == 0 && s->external) {
+        ret = bdrv_co_truncate(s->data_file, to, false, PREALLOC_MODE_OFF, 0, NULL);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                                   PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t old_size = s->size, size = offset;
+    int ret = check_truncate(bs, offset, prealloc, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = qcow2_co_begin_change(bs);
+    if (ret == 0) {
+        ret = grow_l1(bs, size);
+    }
+    if (ret == 0 && size > old_size) {
+        /* Only this request knows the new area; the length that the core has is the old one. */
+        qatomic_set(&s->size, size);
+        ret = fill_new_area(bs, old_size, size, prealloc, flags);
+        if (ret == 0) {
+            ret = qcow2_co_writeback(bs);
+        }
+        if (ret == 0) {
+            ret = bdrv_co_flush(bs->file->bs);
+        }
+        if (ret == 0) {
+            ret = qcow2_co_write_header_size(bs, size);
+        }
+        if (ret < 0) {
+            qatomic_set(&s->size, old_size);
+        }
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not resize the image");
+    }
+    return ret;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* Changing the size of the disk. */
+#ifndef BLOCK_QCOW2_TRUNCATE_H
+#define BLOCK_QCOW2_TRUNCATE_H
+
+#include "block/block-driver.h"
+
+int coroutine_fn qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                                   PreallocMode prealloc, BdrvRequestFlags flags, Error **errp);
+
+#endif
