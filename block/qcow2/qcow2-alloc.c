@@ -9,6 +9,7 @@
  */
 #include "qcow2-refcount.h"
 
+#include "qcow2-file-end.h"
 #include "qcow2-header-io.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
@@ -311,6 +312,7 @@ int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs, uint64_t coun
         if (!exact || run.first == s->rc.free_hint) {
             s->rc.free_hint = run.first + run.count;
         }
+        qcow2_file_end_reserve(bs, *offset + (run.count << s->cluster_bits));
     }
     qemu_co_mutex_unlock(&s->alloc_lock);
     return ret < 0 ? ret : (int64_t)run.count;

@@ -7,6 +7,7 @@
 
 #include "../node.h" /* co_call(): closing has to run coroutine code */
 #include "qcow2-check.h"
+#include "qcow2-file-end.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
@@ -214,6 +215,7 @@ static int read_refcount_table(BlockDriverState *bs, const OpenOptions *o, int64
         return ret;
     }
     s->rc.table_offset = s->hdr.refcount_table_offset;
+    s->rc.file_end = file_length;
     s->rc.zero_from = ROUND_UP((uint64_t)file_length, (uint64_t)s->cluster_size);
     return qcow2_refcounts_init(s, raw, bytes / 8, o->refcount_cache, errp);
 }
@@ -415,7 +417,12 @@ typedef struct CloseCall {
 
 static void coroutine_fn write_all(CoCall *call)
 {
-    call->ret = qcow2_co_writeback_all(container_of(call, CloseCall, call)->bs);
+    BlockDriverState *bs = container_of(call, CloseCall, call)->bs;
+
+    call->ret = qcow2_co_writeback_all(bs);
+    if (call->ret == 0) {
+        qcow2_file_end_trim(bs);
+    }
 }
 
 void qcow2_close(BlockDriverState *bs)

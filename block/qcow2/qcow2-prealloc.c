@@ -26,6 +26,9 @@ static int coroutine_fn prepare_space(BlockDriverState *bs, uint64_t host, uint6
 
         return bdrv_co_truncate(bs->file, host + bytes, false, how, 0, NULL);
     }
+    if (fresh && mode == PREALLOC_MODE_METADATA) {
+        return 0;
+    }
     return bdrv_co_pwrite_zeroes(bs->file, host, bytes, 0);
 }
 
@@ -85,6 +88,13 @@ static int coroutine_fn map_some(BlockDriverState *bs, uint64_t guest, uint64_t 
     return 0;
 }
 
+static void coroutine_fn fix_file_end(BDRVQcow2State *s, bool fixed)
+{
+    qemu_co_mutex_lock(&s->alloc_lock);
+    s->rc.file_end_fixed = fixed;
+    qemu_co_mutex_unlock(&s->alloc_lock);
+}
+
 int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, uint64_t offset, uint64_t end,
                                       PreallocMode mode)
 {
@@ -92,6 +102,8 @@ int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, uint64_t offset, uin
     unsigned *users = qcow2_request_begin(s);
     int ret = qcow2_co_begin_change(bs);
 
+    /* Here the caller says how the file gets its space. */
+    fix_file_end(s, true);
     offset = qcow2_cluster_start(s, offset);
     end = ROUND_UP(end, (uint64_t)s->cluster_size);
     while (offset < end && ret == 0) {
@@ -108,6 +120,7 @@ int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, uint64_t offset, uin
         qcow2_range_unlock(s, &lock);
         offset += done;
     }
+    fix_file_end(s, false);
     qcow2_request_end(users);
     return ret;
 }

@@ -81,6 +81,9 @@ typedef struct Qcow2Refcounts {
     uint64_t clock;
     uint64_t free_hint;      /* no cluster below is free */
     uint64_t zero_from;      /* bytes: from here on the file was never written */
+    uint64_t file_end;       /* bytes: the file is at least that long */
+    bool file_end_ahead;     /* longer than anybody needs; see qcow2-file-end.h */
+    bool file_end_fixed;     /* it cannot be made longer in advance */
     uint64_t cursor;         /* bytes: where compressed data may go on; 0: nowhere */
 } Qcow2Refcounts;
 

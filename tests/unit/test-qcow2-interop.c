@@ -245,6 +245,52 @@ static void random_ops(gconstpointer data)
     g_rand_free(r);
 }
 
+/* The data lies in another file, which only the caller can name. */
+static void external_data_file(gconstpointer data)
+{
+    const char *options = data;
+    g_autofree char *path = g_build_filename(dir, "t.qcow2", NULL);
+    g_autofree char *file = g_build_filename(dir, "t.data", NULL);
+    g_autofree uint8_t *model = g_malloc0(DISK_SIZE);
+    Variant v = { "external", options, 65536, false, false };
+    GRand *r = g_rand_new_with_seed(new_seed());
+    BlockOptions *o = blk_options_new();
+    Error *err = NULL;
+    BlockBackend *blk;
+
+    if (!have_qemu) {
+        g_test_skip("no qemu-img");
+        return;
+    }
+    g_assert_cmpint(run("qemu-img create -q -f qcow2 -o data_file=%s,%s %s %d", file, options, path,
+                        DISK_SIZE), ==, 0);
+    blk_options_set(o, "driver", "qcow2");
+    g_assert_null(blk_new_open(path, NULL, o, BDRV_O_RDWR, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "data-file.filename"));
+    error_free(err);
+    for (int round = 0; round < 2; round++) {
+        o = blk_options_new();
+        blk_options_set(o, "driver", "qcow2");
+        blk_options_set(o, "data-file.filename", file);
+        blk = blk_new_open(path, NULL, o, BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
+        for (int i = 0; i < 150; i++) {
+            random_op(r, blk, &v, model);
+        }
+        compare(blk, model, 0, DISK_SIZE);
+        blk_unref(blk);
+        check_with_qemu(path, model);
+        if (strstr(options, "raw")) {
+            g_autofree char *contents = NULL;
+            gsize length;
+
+            /* It has to be right without the metadata. */
+            g_assert_true(g_file_get_contents(file, &contents, &length, NULL));
+            g_assert_cmpmem(contents, length, model, DISK_SIZE);
+        }
+    }
+    g_rand_free(r);
+}
+
 /* Grows an overlay whose backing file is longer: what is new must read as zeroes. */
 static void growing(gconstpointer data)
 {
@@ -316,6 +362,10 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, &variants[i], random_ops);
     }
+    g_test_add_data_func("/qcow2/interop/external/default", "compat=1.1", external_data_file);
+    g_test_add_data_func("/qcow2/interop/external/raw", "data_file_raw=on", external_data_file);
+    g_test_add_data_func("/qcow2/interop/external/extended", "extended_l2=on",
+                         external_data_file);
     g_test_add_data_func("/qcow2/interop/growing/default", "compat=1.1", growing);
     g_test_add_data_func("/qcow2/interop/growing/512", "cluster_size=512", growing);
     g_test_add_data_func("/qcow2/interop/growing/extended", "extended_l2=on", growing);

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* A failure here is no failure of the request: the write itself will make the file longer. */
+#include "qcow2-file-end.h"
+
+#define MIN_STEP (UINT64_C(1) << 20)
+#define MAX_STEP (UINT64_C(64) << 20)
+
+void coroutine_fn qcow2_file_end_reserve(BlockDriverState *bs, uint64_t end)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Refcounts *rc = &s->rc;
+    uint64_t step = MIN(MAX(end / 4, MIN_STEP), MAX_STEP), target = end + step;
+    int64_t length;
+
+    if (end <= rc->file_end || rc->file_end_fixed) {
+        return;
+    }
+    length = bdrv_co_getlength(bs->file->bs);
+    if (length >= 0 && (uint64_t)length >= end) {
+        rc->file_end = length; /* it has been there all the time: a device, or preallocated */
+        return;
+    }
+    if (bdrv_co_truncate(bs->file, target, false, PREALLOC_MODE_FALLOC, 0, NULL) < 0 &&
+        bdrv_co_truncate(bs->file, target, false, PREALLOC_MODE_OFF, 0, NULL) < 0) {
+        rc->file_end_fixed = true;
+        return;
+    }
+    rc->file_end = target;
+    rc->file_end_ahead = true;
+}
+
+void coroutine_fn qcow2_file_end_trim(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int64_t length;
+
+    if (!s->rc.file_end_ahead) {
+        return;
+    }
+    length = bdrv_co_getlength(bs->file->bs);
+    if (length >= 0 && (uint64_t)length > s->rc.zero_from) {
+        bdrv_co_truncate(bs->file, s->rc.zero_from, true, PREALLOC_MODE_OFF, 0, NULL);
+    }
+    s->rc.file_end_ahead = false;
+}
