@@ -285,7 +285,9 @@ static void external_data_file(gconstpointer data)
 
             /* It has to be right without the metadata. */
             g_assert_true(g_file_get_contents(file, &contents, &length, NULL));
-            g_assert_cmpmem(contents, length, model, DISK_SIZE);
+            /* qemu-img made it whole clusters long. */
+            g_assert_cmpuint(length, >=, DISK_SIZE);
+            g_assert_cmpmem(contents, DISK_SIZE, model, DISK_SIZE);
         }
     }
     g_rand_free(r);
