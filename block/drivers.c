@@ -7,19 +7,10 @@
  * list whose links are published with release.
  */
 #include "node.h"
-#include "qcow2/qcow2.h"
 
-/* One line a driver, sorted. */
-/* clang-format off */
-static BlockDriver *const built_in[] = {
-    &bdrv_file,
-    &bdrv_host_device,
-    &bdrv_null_aio,
-    &bdrv_null_co,
-    &bdrv_qcow2,
-    &bdrv_raw,
-};
-/* clang-format on */
+#define ADDRESS_OF_DRIVER(name) &(name),
+static BlockDriver *const built_in[] = { BUILT_IN_DRIVERS(ADDRESS_OF_DRIVER) };
+#undef ADDRESS_OF_DRIVER
 
 typedef struct DriverLink DriverLink;
 struct DriverLink {

@@ -20,6 +20,7 @@
 #include "qemu/thread.h"
 #include "block/block-driver.h"
 #include "block/block-image.h"
+#include "drivers.h"
 #include "wait-list.h"
 
 /* How much the first bytes of an image tell: what probing reads. */
@@ -332,7 +333,5 @@ BlockDriver *bdrv_find_protocol(const char *filename, bool allow_prefix, Error *
 BlockDriver *bdrv_probe_all(const uint8_t *buf, int size, const char *filename);
 /* "abc:..." (and not "./abc:..."). */
 bool path_has_protocol(const char *path);
-
-extern BlockDriver bdrv_file, bdrv_host_device, bdrv_null_aio, bdrv_null_co, bdrv_raw;
 
 #endif

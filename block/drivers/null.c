@@ -156,7 +156,7 @@ static const char *const null_strong_options[] = { "size", "latency-ns", "read-z
 /*
  * The table. What is NULL is emulated or refused with -ENOTSUP: null cannot be resized or
  * created, for instance. After this: one line in block/meson.build, one in
- * block/drivers.c.
+ * block/drivers.h.
  */
 BlockDriver bdrv_null_co = {
     .format_name = "null-co",

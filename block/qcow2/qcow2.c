@@ -12,7 +12,6 @@
  *   qcow2-writeback.c    metadata to the disk         qcow2-reclaim.c  clusters given up
  *   qcow2-overlap.c      the metadata map             qcow2-compress.c deflate and zstd
  */
-#include "qcow2.h"
 
 #include "block/block-image.h"
 

@@ -155,7 +155,10 @@ uint32_t blk_get_request_alignment(BlockBackend *blk);
 /* Largest useful request, in bytes. */
 int64_t blk_get_max_transfer(BlockBackend *blk);
 int blk_get_max_iov(BlockBackend *blk);
-/* Writes complete only when the data is on stable storage (cache=writethrough). */
+/*
+ * Whether writes may complete before the data is on stable storage, which blk_flush() then
+ * sees to (cache=writeback); without it every write does so itself (cache=writethrough).
+ */
 bool blk_enable_write_cache(BlockBackend *blk);
 void blk_set_enable_write_cache(BlockBackend *blk, bool wce);
 

@@ -174,7 +174,7 @@ struct BlockDriver {
     void (*bdrv_child_perm)(BlockDriverState *bs, const BdrvChild *child, uint64_t perm,
                             uint64_t shared, uint64_t *nperm, uint64_t *nshared);
 
-    /* Options kept after a reconnection of names: used to print "json:{...}". NULL-ended. */
+    /* The options that make the image what it is: "json:{...}" names hold them. NULL-ended. */
     const char *const *strong_runtime_opts;
 };
 
@@ -213,7 +213,11 @@ int bdrv_flush(BlockDriverState *bs);
 
 /* --- nodes --- */
 
-/* Drivers add themselves in the table of block/drivers.c with this. */
+/*
+ * Adds a driver of the program's own, which must stay valid for ever; those of the library
+ * are there already (block/drivers.h). Before it is opened for the first time. Any thread.
+ * Aborts when it lacks what is required.
+ */
 void bdrv_register(BlockDriver *drv);
 
 /*
@@ -235,7 +239,7 @@ void bdrv_unref(BlockDriverState *bs);
 int blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp);
 void blk_remove_bs(BlockBackend *blk);
 
-/* Number of requests in flight of the node are counted with these by drivers that work in the background. */
+/* For drivers that work in the background: what stands between the two counts as a request, so drains wait for it. */
 void bdrv_inc_in_flight(BlockDriverState *bs);
 void bdrv_dec_in_flight(BlockDriverState *bs);
 void bdrv_drained_begin(BlockDriverState *bs);
