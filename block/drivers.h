@@ -15,7 +15,8 @@
     DRIVER(bdrv_null_aio)        \
     DRIVER(bdrv_null_co)         \
     DRIVER(bdrv_qcow2)           \
-    DRIVER(bdrv_raw)
+    DRIVER(bdrv_raw)             \
+    /* end of the list */
 /* clang-format on */
 
 #define DECLARE_DRIVER(name) extern BlockDriver name;
