@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include "block/block-backend.h"
 #include "block/block-image.h"
-#include "../../block/qcow2/qcow2-check.h"
+#include "block/qcow2.h"
 #include "../../block/qcow2/qcow2-format.h"
 #include "qemu/main-loop.h"
 
@@ -57,7 +57,7 @@ static Qcow2CheckResult check(unsigned fix)
 
     blk_options_set(o, "driver", "qcow2");
     blk = blk_new_open(path, NULL, o, BDRV_O_CHECK | (fix ? BDRV_O_RDWR : 0), &error_abort);
-    g_assert_cmpint(qcow2_check(blk_bs(blk), &r, fix, note, NULL), ==, 0);
+    g_assert_cmpint(bdrv_qcow2_check(blk_bs(blk), &r, fix, note, NULL), ==, 0);
     blk_unref(blk);
     return r;
 }
@@ -147,6 +147,34 @@ static void snapshots_are_counted(void)
     must("qemu-img bitmap --add -f qcow2 %s b0", path);
     Qcow2CheckResult r = same_report();
     g_assert_cmpuint(r.leaks + r.corruptions, ==, 0);
+}
+
+static void facts_are_told(void)
+{
+    BlockOptions *o = blk_options_new();
+    BlockQcow2Info info;
+    BlockBackend *blk;
+
+    if (!have_qemu) {
+        g_test_skip("no qemu-img");
+        blk_options_free(o);
+        return;
+    }
+    make("cluster_size=16k,refcount_bits=8,lazy_refcounts=on,extended_l2=on,compression_type=zstd");
+    must("qemu-img snapshot -c one %s", path);
+    must("qemu-img bitmap --add -f qcow2 %s b0", path);
+    blk_options_set(o, "driver", "qcow2");
+    blk = blk_new_open(path, NULL, o, 0, &error_abort);
+    g_assert_true(bdrv_qcow2_get_info(blk_bs(blk), &info));
+    g_assert_cmpuint(info.version, ==, 3);
+    g_assert_cmpuint(info.cluster_size, ==, 16384);
+    g_assert_cmpuint(info.refcount_bits, ==, 8);
+    g_assert_cmpstr(info.compression_type, ==, "zstd");
+    g_assert_true(info.lazy_refcounts && info.extended_l2);
+    g_assert_false(info.dirty || info.corrupt || info.external_data);
+    g_assert_cmpuint(info.nb_snapshots, ==, 1);
+    g_assert_cmpuint(info.nb_bitmaps, ==, 1);
+    blk_unref(blk);
 }
 
 /* Refcounts of 16 bits, in the first block. */
@@ -313,6 +341,7 @@ int main(int argc, char **argv)
     have_qemu = qemu != NULL;
     dir = g_dir_make_tmp("test-qcow2-XXXXXX", NULL);
     path = g_build_filename(dir, "t.qcow2", NULL);
+    g_test_add_func("/qcow2/info/facts-are-told", facts_are_told);
     g_test_add_func("/qcow2/check/sound-images", sound_images);
     g_test_add_func("/qcow2/check/snapshots-are-counted", snapshots_are_counted);
     g_test_add_func("/qcow2/check/leaks-are-repaired", leaks_are_repaired);

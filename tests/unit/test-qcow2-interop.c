@@ -71,10 +71,14 @@ static uint32_t rnd(GRand *r, uint32_t below)
 static void fill(GRand *r, uint8_t *buf, size_t bytes)
 {
     uint8_t value = rnd(r, 255) + 1;
-    bool pattern = rnd(r, 2);
+    int kind = rnd(r, 3);
+    /* Far back, so that compressed clusters need a large window. */
+    size_t period = bytes / 3 + 1;
 
     for (size_t i = 0; i < bytes; i++) {
-        buf[i] = pattern ? (uint8_t)g_rand_int(r) : value;
+        buf[i] = kind == 0             ? value
+                 : kind == 1 && i >= period ? buf[i - period]
+                                            : (uint8_t)g_rand_int(r);
     }
 }
 
