@@ -5,7 +5,7 @@
 #include "qcow2-check.h"
 #include "qcow2-compress.h"
 #include "qcow2-state.h"
-#include "qcow2.h"
+#include "../drivers.h"
 
 bool bdrv_qcow2_get_info(BlockDriverState *bs, BlockQcow2Info *info)
 {
