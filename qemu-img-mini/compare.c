@@ -92,7 +92,7 @@ static const CliOption compare_cli_options[] = {
     { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the names are lists of options" },
     { 'f', NULL, "FMT", "format of the first image (default: look)" },
     { 'F', NULL, "FMT", "format of the second image (default: look)" },
-    { 'T', NULL, "CACHE", "cache mode of both images" },
+    { 'T', NULL, "CACHE", "cache mode of both images (default: writeback)" },
     { 'p', NULL, NULL, "show the progress" },
     { 'q', NULL, NULL, "say nothing but errors; the exit code tells the result" },
     { 's', NULL, NULL, "strict: length and allocation must be the same too" },

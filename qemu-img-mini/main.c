@@ -9,6 +9,7 @@
 
 #include <getopt.h>
 
+#include "block/block-image.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -20,6 +21,11 @@ static const Command *const commands[] = {
 static void print_version(void)
 {
     printf("%s version %s (blkco), behaves as qemu-img 7.2\n", cli_progname(), BLKCO_VERSION);
+}
+
+static void print_format(void *opaque, const char *name)
+{
+    printf(" %s", name);
 }
 
 static void print_help(void)
@@ -35,9 +41,13 @@ static void print_help(void)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
     }
     printf("\n'%s COMMAND --help' explains the options of a command.\n"
-           "Formats: raw, host_device, file, null-co, null-aio.\n"
-           "Sizes are bytes or have a suffix: k or K (kilobyte, 1024), M, G, T, P, E.\n\n"
-           "Example:\n  %s convert -p -O raw disk.img copy.img\n", cli_progname(), cli_progname());
+           "Formats:", cli_progname());
+    bdrv_iterate_format(print_format, NULL);
+    printf("\nCache modes: none and directsync (both past the host's page cache), writeback,\n"
+           "writethrough, unsafe (never flushes).\n"
+           "Sizes are bytes or have a suffix: k or K (kilobyte, 1024), M, G, T, P, E.\n"
+           "An image given as options: driver=raw,file.filename=disk.img\n\n"
+           "Example:\n  %s convert -p -O raw disk.img copy.img\n", cli_progname());
 }
 
 /* How many letters to insert, remove, change or swap to make one word of the other. */

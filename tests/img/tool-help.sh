@@ -16,3 +16,7 @@ ok convert --help
 for option in -f -O -p -q -n -S -m -W -t -T -U -o -r --salvage --target-is-zero --image-opts; do
     grep -q -e "$option" out || fail "convert --help does not tell of $option"
 done
+
+# What is offered as a format can be named as one.
+formats=$(sed -n 's/^Formats: //p' <("$img" --help))
+[[ " $formats " == *" raw "* && " $formats " == *" qcow2 "* ]] || fail "formats: '$formats'"
