@@ -47,18 +47,32 @@ BlockBackend *blk_new_open(const char *filename, const char *reference,
 /* A backend without an image; see blk_insert_bs() in block-driver.h. */
 BlockBackend *blk_new(AioContext *ctx, uint64_t perm, uint64_t shared_perm);
 
+/* Any thread. */
 void blk_ref(BlockBackend *blk);
-/* The last reference drains and closes the image. NULL is fine. */
+/*
+ * The last reference drains and closes the image, in the home thread and so with that
+ * one's help when another thread drops it. NULL is fine.
+ */
 void blk_unref(BlockBackend *blk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockBackend, blk_unref)
 
+/* The image's topmost node, which stays the backend's; NULL without an image. */
 BlockDriverState *blk_bs(BlockBackend *blk);
 AioContext *blk_get_aio_context(BlockBackend *blk);
-/* Moves the backend to another home context; drains first. */
+/* Moves the backend to another home context; drains first. 0, or -errno with @errp. */
 int blk_set_aio_context(BlockBackend *blk, AioContext *new_context, Error **errp);
 
 /* --- coroutine interface --- */
 
+/*
+ * Move all of @bytes between the image at @offset and a vector (_part: from the vector's
+ * byte @qiov_offset on) or a buffer. 0 or -errno, besides what the system says:
+ *   -EIO        not wholly within the image; or more than the vector holds
+ *   -ENOMEDIUM  there is no image
+ *   -EPERM      a write, but the image was not opened with BDRV_O_RDWR
+ *   -ENOTSUP    the driver cannot
+ * After an error any part of the range may have been written.
+ */
 int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
                                QEMUIOVector *qiov, BdrvRequestFlags flags);
 int coroutine_fn blk_co_preadv_part(BlockBackend *blk, int64_t offset, int64_t bytes,
@@ -73,12 +87,26 @@ int coroutine_fn blk_co_pwritev_part(BlockBackend *blk, int64_t offset, int64_t 
                                      BdrvRequestFlags flags);
 int coroutine_fn blk_co_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
                                const void *buf, BdrvRequestFlags flags);
+/* The range then reads as zeroes. @flags may hold BDRV_REQ_MAY_UNMAP and _NO_FALLBACK. */
 int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
                                       BdrvRequestFlags flags);
+/* Writes whole clusters of a format that compresses; -ENOTSUP elsewhere. */
 int coroutine_fn blk_co_pwrite_compressed(BlockBackend *blk, int64_t offset, int64_t bytes,
                                           const void *buf);
+/*
+ * A hint that the contents are not needed any more; what the range reads as afterwards is
+ * undefined. Success also where nothing is done: without BDRV_O_UNMAP, for example.
+ */
 int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
+/*
+ * What was written by requests that have completed is then on stable storage. After it has
+ * failed once it fails until the image is opened anew, as nobody can tell what was lost.
+ */
 int coroutine_fn blk_co_flush(BlockBackend *blk);
+/*
+ * Makes the image @offset bytes long. @exact false: a device that is longer will do.
+ * The image has to be open with BDRV_O_RESIZE. 0, or -errno with @errp.
+ */
 int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
                                  PreallocMode prealloc, BdrvRequestFlags flags,
                                  Error **errp);
@@ -86,13 +114,18 @@ int coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
 /*
  * Says of [@offset, @offset + @bytes) what the whole chain of layers holds
  * (BDRV_BLOCK_* bits; ALLOCATED: some layer defines it), for the first *@pnum bytes.
+ * Those bits, or -errno.
  */
 int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t bytes,
                                      int64_t *pnum);
 
 /* --- callback interface --- */
 
-/* @cb gets 0 or -errno. blk_aio_preadv() and _pwritev() move qiov->size bytes. */
+/*
+ * As the blk_co_* of the same name; @cb gets 0 or -errno. blk_aio_preadv() and _pwritev()
+ * move qiov->size bytes. What they return is for blk_aio_cancel*() only, and gone when @cb
+ * has returned. Never NULL.
+ */
 BlockAIOCB *blk_aio_preadv(BlockBackend *blk, int64_t offset, QEMUIOVector *qiov,
                            BdrvRequestFlags flags, BlockCompletionFunc *cb, void *opaque);
 BlockAIOCB *blk_aio_pwritev(BlockBackend *blk, int64_t offset, QEMUIOVector *qiov,
@@ -108,7 +141,7 @@ void blk_aio_cancel(BlockAIOCB *acb);
 /* Asks for cancellation; the callback runs in any case. */
 void blk_aio_cancel_async(BlockAIOCB *acb);
 
-/* --- blocking interface --- */
+/* --- blocking interface: as the blk_co_* of the same name --- */
 
 int blk_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                BdrvRequestFlags flags);
