@@ -31,11 +31,21 @@ int check_range_qiov(int64_t offset, int64_t bytes, const QEMUIOVector *qiov,
                                                                                 : 0;
 }
 
+int coroutine_fn check_write_end(const BdrvChild *child, int64_t end, bool was_inside)
+{
+    int64_t length = bdrv_co_length_for(child->bs, end);
+
+    if (length < 0) {
+        return length;
+    }
+    return end <= length || (!was_inside && (child->perm & BLK_PERM_RESIZE)) ? 0 : -EIO;
+}
+
 int64_t coroutine_fn bdrv_co_length_for(BlockDriverState *bs, int64_t end)
 {
     int64_t length = qatomic_read(&bs->core->length);
 
-    return unlikely(end > length && bs->drv->has_variable_length)
+    return unlikely(end > length && bs->bl.has_variable_length)
                ? bdrv_co_refresh_length(bs)
                : length;
 }
@@ -413,7 +423,7 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t 
 {
     BlockDriverState *bs = child->bs;
     TrackedRequest req;
-    bool serialising;
+    bool serialising, inside;
     int ret;
 
     if (flags & BDRV_REQ_ZERO_WRITE) {
@@ -430,9 +440,15 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t 
         return ret;
     }
     serialising = (flags & BDRV_REQ_SERIALISING) || !is_aligned(bs, offset, bytes);
+    inside = ends_inside(bs, offset + bytes);
     ret = tracked_begin(&req, bs, offset, bytes, serialising, flags & BDRV_REQ_NO_WAIT);
     if (ret == 0) {
-        ret = write_tracked(bs, offset, bytes, qiov, qiov_offset, flags);
+        if (unlikely(!ends_inside(bs, offset + bytes))) {
+            ret = check_write_end(child, offset + bytes, inside);
+        }
+        if (likely(ret == 0)) {
+            ret = write_tracked(bs, offset, bytes, qiov, qiov_offset, flags);
+        }
         tracked_end(&req);
     }
     return ret;

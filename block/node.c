@@ -242,6 +242,14 @@ static int check_perms(BlockDriverState *bs, GArray *steps, Error **errp)
         error_setg(errp, "Block node is read-only");
         return -EPERM;
     }
+    /* Writes to the last block cover all of it, and the image would grow. */
+    if ((perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) &&
+        !(perm & BLK_PERM_RESIZE) &&
+        ((uint64_t)bs->core->length & bs->core->align_mask)) {
+        error_setg(errp, "Cannot get 'write' permission without 'resize': Image size is "
+                         "not a multiple of request alignment");
+        return -EPERM;
+    }
     if (bs->drv->bdrv_check_perm) {
         PermStep step = { .bs = bs };
 
@@ -475,6 +483,7 @@ int bdrv_refresh_limits(BlockDriverState *bs, Error **errp)
     if (!bl->max_iov) {
         bl->max_iov = IOV_MAX;
     }
+    bl->has_variable_length = bs->drv->has_variable_length;
     if (bs->drv->bdrv_refresh_limits) {
         bs->drv->bdrv_refresh_limits(bs, errp);
         if (*errp) {

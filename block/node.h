@@ -184,6 +184,17 @@ int check_range_qiov(int64_t offset, int64_t bytes, const QEMUIOVector *qiov,
 /* The length, up to date if it matters for a request that ends at @end. Bytes or -errno.
  */
 int64_t coroutine_fn bdrv_co_length_for(BlockDriverState *bs, int64_t end);
+static inline bool ends_inside(const BlockDriverState *bs, int64_t end)
+{
+    return end <= qatomic_read(&bs->core->length);
+}
+
+/*
+ * For a tracked write that does not end inside: 0, or -EIO when its parent may not make
+ * the image grow, or when the image has been shortened since the write was sent
+ * (@was_inside): the write must not make it longer again.
+ */
+int coroutine_fn check_write_end(const BdrvChild *child, int64_t end, bool was_inside);
 /* Aligned requests inside a tracked one. */
 int coroutine_fn read_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
                               QEMUIOVector *qiov, size_t qiov_offset,

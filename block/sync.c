@@ -91,7 +91,7 @@ int64_t bdrv_getlength(BlockDriverState *bs)
 {
     NodeCall n = { .call.fn = call_getlength, .bs = bs };
 
-    if (bs->drv && !bs->drv->has_variable_length) {
+    if (bs->drv && !bs->bl.has_variable_length) {
         return qatomic_read(&bs->core->length);
     }
     return co_call(&n.call);

@@ -94,14 +94,23 @@ int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
     if (ret < 0) {
         return ret;
     }
-    old_length = bdrv_co_getlength(bs);
-    if (old_length < 0) {
-        error_setg_errno(errp, -old_length, "Could not get the size of the image");
-        return old_length;
+    from = MIN(qatomic_read(&bs->core->length), offset);
+    for (;;) {
+        tracked_begin(&req, bs, from, INT64_MAX - from, true, false);
+        old_length = bdrv_co_getlength(bs);
+        if (old_length < 0) {
+            ret = old_length;
+            error_setg_errno(errp, -ret, "Could not get the size of the image");
+            break;
+        }
+        if (MIN(old_length, offset) >= from) {
+            ret = truncate_tracked(bs, old_length, offset, exact, prealloc, flags, errp);
+            break;
+        }
+        /* Another truncation came first: more is new space than this one keeps. */
+        tracked_end(&req);
+        from = MIN(old_length, offset);
     }
-    from = MIN(old_length, offset);
-    tracked_begin(&req, bs, from, INT64_MAX - from, true, false);
-    ret = truncate_tracked(bs, old_length, offset, exact, prealloc, flags, errp);
     tracked_end(&req);
     return ret;
 }

@@ -151,7 +151,7 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
 {
     BlockDriverState *bs = child->bs;
     TrackedRequest req;
-    bool aligned;
+    bool aligned, inside;
     int ret;
 
     if (!bs->drv) {
@@ -171,11 +171,17 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     if (!(bs->open_flags & BDRV_O_UNMAP)) {
         flags &= ~BDRV_REQ_MAY_UNMAP;
     }
+    inside = ends_inside(bs, offset + bytes);
     ret =
         tracked_begin(&req, bs, offset, bytes, !aligned || (flags & BDRV_REQ_SERIALISING),
                       flags & BDRV_REQ_NO_WAIT);
     if (ret == 0) {
-        ret = zero_tracked(bs, offset, bytes, flags);
+        if (unlikely(!ends_inside(bs, offset + bytes))) {
+            ret = check_write_end(child, offset + bytes, inside);
+        }
+        if (ret == 0) {
+            ret = zero_tracked(bs, offset, bytes, flags);
+        }
         tracked_end(&req);
     }
     return ret;

@@ -137,14 +137,14 @@ static int fill_file(const FileCreate *c, int fd, Error **errp)
 {
     ERRP_GUARD();
     FileLock lock = { 0 };
-    int ret = 0;
+    int ret = 0, sync_error;
 
     if (file_lock_supported(fd)) {
         ret = file_lock_acquire(&lock, fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
                                 BLK_PERM_ALL & ~BLK_PERM_RESIZE, c->filename, errp);
     }
     if (ret == 0) {
-        ret = file_resize_fd(fd, 0, PREALLOC_MODE_OFF, 1, errp);
+        ret = file_resize_fd(fd, 0, PREALLOC_MODE_OFF, 1, &sync_error, errp);
     }
     if (ret == 0) {
         if (c->nocow) {
@@ -153,7 +153,7 @@ static int fill_file(const FileCreate *c, int fd, Error **errp)
         ret = set_extent_size_hint(fd, c, errp);
     }
     if (ret == 0) {
-        ret = file_resize_fd(fd, c->size, c->prealloc, 1, errp);
+        ret = file_resize_fd(fd, c->size, c->prealloc, 1, &sync_error, errp);
         if (ret == -EFBIG) {
             g_clear_error(errp);
             error_setg(errp, "The image size is too large for file format 'raw'");

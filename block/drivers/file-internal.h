@@ -87,9 +87,12 @@ int coroutine_fn file_co_create_opts(BlockDriver *drv, const char *filename,
                                      BlockOptions *opts, Error **errp);
 int coroutine_fn host_device_co_create_opts(BlockDriver *drv, const char *filename,
                                             BlockOptions *opts, Error **errp);
-/* Changes the size of a regular file; blocks. 0 or -errno with @errp. */
+/*
+ * Changes the size of a regular file; blocks. 0 or -errno with @errp. *@sync_error: set to
+ * -errno when an fsync has failed, which the kernel does not repeat.
+ */
 int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
-                   Error **errp);
+                   int *sync_error, Error **errp);
 
 /* --- file-zero.c --- */
 

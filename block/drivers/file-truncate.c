@@ -21,7 +21,7 @@ typedef struct FileResize {
     Error **errp;
 } FileResize;
 
-static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align)
+static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align, int *sync_error)
 {
     QEMU_AUTO_VFREE char *buf = qemu_try_memalign(MAX(align, 4096u), ZERO_CHUNK);
     int64_t pos = QEMU_ALIGN_UP(from, (int64_t)align);
@@ -41,7 +41,8 @@ static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align)
         }
         pos += ret;
     }
-    return fsync(fd) < 0 ? -errno : 0;
+    *sync_error = fsync(fd) < 0 ? -errno : 0;
+    return *sync_error;
 }
 
 /*
@@ -59,7 +60,7 @@ static int check_space(int fd, int64_t bytes)
 }
 
 static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc,
-                   uint32_t align, Error **errp)
+                   uint32_t align, int *sync_error, Error **errp)
 {
     int ret;
 
@@ -82,7 +83,7 @@ static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc
             error_setg_errno(errp, -ret, "Could not resize file");
             return ret;
         }
-        ret = write_zeroes(fd, old_size, size, align);
+        ret = write_zeroes(fd, old_size, size, align, sync_error);
         /* An aligned write may have gone beyond the end. */
         if (ret == 0 && RETRY_ON_EINTR(ftruncate(fd, size)) < 0) {
             ret = -errno;
@@ -96,7 +97,8 @@ static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc
     }
 }
 
-int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, Error **errp)
+int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
+                   int *sync_error, Error **errp)
 {
     int64_t old_size = file_fd_length(fd);
     int ret;
@@ -123,7 +125,7 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, 
     if (size == old_size) {
         return 0;
     }
-    ret = grow_fd(fd, old_size, size, prealloc, align, errp);
+    ret = grow_fd(fd, old_size, size, prealloc, align, sync_error, errp);
     if (ret < 0 && RETRY_ON_EINTR(ftruncate(fd, old_size)) < 0) {
         /* The first error is the one to tell; the size stays between the two. */
         return ret;
@@ -135,8 +137,16 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, 
 static int resize_worker(void *opaque)
 {
     FileResize *r = opaque;
+    FileState *s = r->s;
+    int sync_error = 0;
+    int ret = file_resize_fd(s->fd, r->size, r->prealloc, s->request_align, &sync_error,
+                             r->errp);
 
-    return file_resize_fd(r->s->fd, r->size, r->prealloc, r->s->request_align, r->errp);
+    if (sync_error < 0) {
+        /* It may be about earlier writes, and nobody will be told again. */
+        qatomic_set(&s->flush_error, sync_error);
+    }
+    return ret;
 }
 
 static int truncate_device(FileState *s, int64_t offset, bool exact, PreallocMode prealloc,

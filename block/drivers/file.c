@@ -107,17 +107,42 @@ static int coroutine_fn file_co_preadv_part(BlockDriverState *bs, int64_t offset
     return file_co_rw(bs->opaque, IO_ENGINE_READ, offset, bytes, qiov, qiov_offset, flags);
 }
 
+/*
+ * The kernel reports the loss of cached data once, also that of earlier writes, and this
+ * write may be the one that it reports to. So an error of the write itself has to be told
+ * from one of making it durable: that is a failed flush.
+ */
+static QEMU_NOINLINE int coroutine_fn write_fua(FileState *s, int64_t offset, int64_t bytes,
+                                                QEMUIOVector *qiov, size_t qiov_offset)
+{
+    int ret = qatomic_read(&s->flush_error);
+
+    /* Nothing is durable any more, whatever the kernel says of this one write. */
+    if (ret < 0) {
+        return ret;
+    }
+    ret = file_co_rw(s, IO_ENGINE_WRITE, offset, bytes, qiov, qiov_offset, BDRV_REQ_FUA);
+    if (ret < 0) {
+        int plain = file_co_rw(s, IO_ENGINE_WRITE, offset, bytes, qiov, qiov_offset, 0);
+
+        if (plain < 0) {
+            return plain;
+        }
+        qatomic_set(&s->flush_error, ret);
+    }
+    return ret;
+}
+
 static int coroutine_fn file_co_pwritev_part(BlockDriverState *bs, int64_t offset,
                                              int64_t bytes, QEMUIOVector *qiov,
                                              size_t qiov_offset, BdrvRequestFlags flags)
 {
     FileState *s = bs->opaque;
 
-    /* Nothing is durable any more, whatever the kernel says of this one write. */
-    if ((flags & BDRV_REQ_FUA) && qatomic_read(&s->flush_error)) {
-        return qatomic_read(&s->flush_error);
+    if (flags & BDRV_REQ_FUA) {
+        return write_fua(s, offset, bytes, qiov, qiov_offset);
     }
-    return file_co_rw(s, IO_ENGINE_WRITE, offset, bytes, qiov, qiov_offset, flags);
+    return file_co_rw(s, IO_ENGINE_WRITE, offset, bytes, qiov, qiov_offset, 0);
 }
 
 /*

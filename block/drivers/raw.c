@@ -121,6 +121,7 @@ static void raw_refresh_limits(BlockDriverState *bs, Error **errp)
     if (bs->core->probed) {
         bs->bl.request_alignment = BLOCK_PROBE_BYTES;
     }
+    bs->bl.has_variable_length = !s->has_size && file->has_variable_length;
     bs->bl.max_pdiscard = file->max_pdiscard;
     bs->bl.max_pwrite_zeroes = file->max_pwrite_zeroes;
     /* A window that is not aligned itself would only shift the file's boundaries. */

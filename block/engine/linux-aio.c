@@ -172,14 +172,16 @@ static void enqueue(LaioState *s, LaioRequest *req)
 
 /* --- completion --- */
 
-static void process_completions(LaioState *s)
+/* True: there may be more. */
+static bool process_completions(LaioState *s)
 {
     const bool nested = s->processing;
     struct io_event event;
+    int n;
 
     s->processing = true;
     /* Each event is taken before its coroutine runs: a nested aio_poll finds the others. */
-    for (int n = 1; n <= LAIO_MAX_ROUND && aio_ring_next(&s->ring, &event); n++) {
+    for (n = 1; n <= LAIO_MAX_ROUND && aio_ring_next(&s->ring, &event); n++) {
         LaioRequest *req = event.data;
 
         s->in_flight--;
@@ -193,6 +195,7 @@ static void process_completions(LaioState *s)
     aio_ring_release(&s->ring);
     s->processing = nested;
     submit_queue(s);
+    return n > LAIO_MAX_ROUND || aio_ring_has_events(&s->ring);
 }
 
 static bool laio_poll(void *opaque)
@@ -213,8 +216,7 @@ static void laio_notified(EventNotifier *notifier)
     LaioState *s = container_of(notifier, LaioState, notifier);
 
     event_notifier_test_and_clear(notifier);
-    process_completions(s);
-    if (aio_ring_has_events(&s->ring)) {
+    if (process_completions(s)) {
         /* Left over, and their signals are taken back. */
         event_notifier_set(notifier);
     }
@@ -315,6 +317,7 @@ static int coroutine_fn transfer(LaioState *s, int fd, IOEngineOp op, int64_t of
                                  IOSlice *slice, bool fua)
 {
     LaioRequest req;
+    bool resumed = false;
 
     for (;;) {
         bool dsync = fua && !s->no_dsync;
@@ -330,6 +333,11 @@ static int coroutine_fn transfer(LaioState *s, int fd, IOEngineOp op, int64_t of
             if (ret <= 0) {
                 return ret;
             }
+            resumed = true;
+        } else if (result == -EINVAL && resumed && op == IO_ENGINE_READ) {
+            /* Not a whole block of the disk: the end of the file. */
+            io_slice_zero(slice);
+            return 0;
         } else if (result == 0) {
             if (op == IO_ENGINE_WRITE) {
                 return -ENOSPC;

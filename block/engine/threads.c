@@ -59,7 +59,7 @@ static int sync_data(int fd)
 
 /*
  * Accounts for @done bytes. 1: go on, 0: everything is moved, or -errno. An O_DIRECT
- * transfer cannot go on from the middle of a sector: such an end is the end of the file.
+ * transfer cannot go on from the middle of a block: such an end is the end of the file.
  */
 static int advance(ThreadRequest *req, size_t done)
 {
@@ -81,7 +81,7 @@ static int advance(ThreadRequest *req, size_t done)
 static int transfer(void *opaque)
 {
     ThreadRequest *req = opaque;
-    bool odd_end = false;
+    bool resumed = false;
     int ret = 1;
 
     while (ret > 0) {
@@ -89,13 +89,13 @@ static int transfer(void *opaque)
 
         if (done < 0 && errno == EINTR) {
             continue;
-        } else if (done < 0 && errno == EINVAL && odd_end && req->op == IO_ENGINE_READ) {
+        } else if (done < 0 && errno == EINVAL && resumed && req->op == IO_ENGINE_READ) {
             io_slice_zero(&req->slice);
             return 0;
         } else if (done < 0) {
             return -errno;
         }
-        odd_end = done & (BDRV_SECTOR_SIZE - 1);
+        resumed = true;
         ret = advance(req, done);
     }
     /* Asked again: a worker may just have found out for all. */

@@ -42,6 +42,7 @@ typedef struct BlockLimits {
     size_t min_mem_alignment;     /* address alignment of buffers, at least 1 */
     size_t opt_mem_alignment;
     int max_iov;                  /* entries of a vector, at least 1 */
+    bool has_variable_length;     /* the driver's; for those that pass on a child's length */
 } BlockLimits;
 
 /*

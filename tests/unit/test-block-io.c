@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The request path: ranges, alignment, limits, zeroes, discards, flush, truncate, raw. */
 #include "ram-driver.h"
+#include "qemu/cutils.h"
 
 #define LENGTH (64 * 1024)
 
@@ -424,6 +425,157 @@ static void test_truncate(void)
     ram_disk_free(d);
 }
 
+/* A request of its own, as a coroutine. */
+typedef struct CoRequest {
+    BlockBackend *blk;
+    bool truncate, zeroes;
+    int64_t offset;
+    int ret; /* -EINPROGRESS until it is over */
+} CoRequest;
+
+static void coroutine_fn co_request_entry(void *opaque)
+{
+    CoRequest *r = opaque;
+    char buf[512] = { 1 };
+
+    if (r->truncate) {
+        Error *err = NULL;
+
+        r->ret =
+            blk_co_truncate(r->blk, r->offset, true, PREALLOC_MODE_OFF, 0, &err);
+        error_free(err);
+    } else if (r->zeroes) {
+        r->ret = blk_co_pwrite_zeroes(r->blk, r->offset, 512, 0);
+    } else {
+        r->ret = blk_co_pwrite(r->blk, r->offset, 512, buf, 0);
+    }
+}
+
+static void co_request_start(CoRequest *r)
+{
+    r->ret = -EINPROGRESS;
+    qemu_coroutine_enter(qemu_coroutine_create(co_request_entry, r));
+}
+
+/* Writes that wait for a truncation behind whose end they are: the image stays short. */
+static void test_truncate_before_write(void)
+{
+    RamDisk *d = patterned_disk(512);
+    BlockBackend *blk = ram_open_blk(d, "driver=raw");
+    CoRequest r[] = {
+        { .blk = blk, .offset = 61440 },
+        { .blk = blk, .offset = 32768, .truncate = true },
+        { .blk = blk, .offset = 49152 },
+        { .blk = blk, .offset = 51200, .zeroes = true },
+        { .blk = blk, .offset = 32256 },
+    };
+
+    d->hold = true;
+    for (size_t i = 0; i < G_N_ELEMENTS(r); i++) {
+        co_request_start(&r[i]);
+        g_assert_cmpint(r[i].ret, ==, -EINPROGRESS);
+    }
+    ram_release(d);
+    blk_drain(blk);
+    g_assert_cmpint(r[0].ret, ==, 0);
+    g_assert_cmpint(r[1].ret, ==, 0);
+    g_assert_cmpint(r[2].ret, ==, -EIO);
+    g_assert_cmpint(r[3].ret, ==, -EIO);
+    g_assert_cmpint(r[4].ret, ==, 0);
+    g_assert_cmpint(d->length, ==, 32768);
+    g_assert_cmpint(blk_getlength(blk), ==, 32768);
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
+/*
+ * Growing waits for shrinking, then owns all of the new space: a write into it waits,
+ * too, and is not lost.
+ */
+static void test_truncate_twice(void)
+{
+    RamDisk *d = patterned_disk(512);
+    BlockBackend *blk = ram_open_blk(d, "driver=raw");
+    CoRequest r[] = {
+        { .blk = blk, .offset = 61440 },
+        { .blk = blk, .offset = 32768, .truncate = true },
+        { .blk = blk, .offset = 57344, .truncate = true },
+    };
+    uint8_t buf[512];
+
+    d->hold = true;
+    for (size_t i = 0; i < G_N_ELEMENTS(r); i++) {
+        co_request_start(&r[i]);
+    }
+    ram_release(d);
+    blk_drain(blk);
+    g_assert_cmpint(r[1].ret, ==, 0);
+    g_assert_cmpint(r[2].ret, ==, 0);
+    g_assert_cmpint(blk_getlength(blk), ==, 57344);
+    g_assert_cmpint(blk_pread(blk, 40960, 512, buf, 0), ==, 0);
+    g_assert_true(buffer_is_zero(buf, 512));
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
+/* --- who may not resize does not make the image grow --- */
+
+static void test_no_growth_at_odd_window(void)
+{
+    RamDisk *d = patterned_disk(1);
+    BlockBackend *blk =
+        ram_try_open(d, "driver=raw,offset=100", BDRV_O_RDWR, &error_abort);
+    char buf[512] = { 0 };
+
+    /* In whole sectors, so the last one ends behind the file. */
+    g_assert_cmpint(blk_getlength(blk), ==, LENGTH);
+    g_assert_cmpint(blk_pread(blk, LENGTH - 512, 512, buf, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite(blk, LENGTH - 512, 512, buf, 0), ==, -EIO);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, LENGTH - 512, 512, 0), ==, -EIO);
+    g_assert_cmpint(blk_pwrite(blk, LENGTH - 512, 412, buf, 0), ==, 0);
+    g_assert_cmpint(d->length, ==, LENGTH);
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
+static void test_length_of_odd_blocks(void)
+{
+    RamDisk *d = ram_disk_new(4096 + 1024);
+    g_autoptr(GError) err = NULL;
+    BlockBackend *blk;
+    char buf[512] = { 1 };
+
+    d->limits.request_alignment = 4096;
+    g_assert_null(ram_try_open(d, "driver=raw", BDRV_O_RDWR, &err));
+    g_assert_nonnull(strstr(err->message, "not a multiple of request alignment"));
+    blk = ram_try_open(d, "driver=raw", 0, &error_abort);
+    g_assert_cmpint(blk_pread(blk, 4608, 512, buf, 0), ==, 0);
+    blk_unref(blk);
+    blk = ram_open_blk(d, "driver=raw");
+    g_assert_cmpint(blk_pwrite(blk, 4608, 512, buf, 0), ==, 0);
+    g_assert_cmpint(d->length, ==, 8192);
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
+/* Of a device, say: whoever stands above sees it, too. */
+static void test_length_changes_below(void)
+{
+    RamDisk *d = patterned_disk(512);
+    BlockBackend *blk;
+    char buf[512];
+
+    bdrv_test_ram.has_variable_length = true;
+    blk = ram_open_blk(d, "driver=raw");
+    d->length = LENGTH + 4096;
+    g_assert_cmpint(blk_getlength(blk), ==, LENGTH + 4096);
+    g_assert_cmpint(blk_pread(blk, LENGTH + 1024, 512, buf, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite(blk, LENGTH + 1024, 512, buf, 0), ==, 0);
+    blk_unref(blk);
+    bdrv_test_ram.has_variable_length = false;
+    ram_disk_free(d);
+}
+
 static void test_truncate_unsupported(void)
 {
     g_autoptr(GError) err = NULL;
@@ -554,6 +706,11 @@ int main(int argc, char **argv)
     g_test_add_data_func("/block/io/write-through/fua", GINT_TO_POINTER(1),
                          test_write_through);
     g_test_add_func("/block/io/truncate", test_truncate);
+    g_test_add_func("/block/io/truncate/before-write", test_truncate_before_write);
+    g_test_add_func("/block/io/truncate/twice", test_truncate_twice);
+    g_test_add_func("/block/io/no-growth/odd-window", test_no_growth_at_odd_window);
+    g_test_add_func("/block/io/no-growth/odd-blocks", test_length_of_odd_blocks);
+    g_test_add_func("/block/io/length-changes-below", test_length_changes_below);
     g_test_add_func("/block/io/truncate/unsupported", test_truncate_unsupported);
     g_test_add_func("/block/io/status", test_block_status);
     g_test_add_func("/block/raw/window", test_raw_window);

@@ -9,6 +9,7 @@
 
 #include "engine-test.h"
 #include "qemu/atomic.h"
+#include "qemu/cutils.h"
 #include "qemu/defer-call.h"
 #include "qemu/thread.h"
 
@@ -24,6 +25,7 @@ static struct {
     int64_t bad_offset;     /* a request here is refused with EIO; -1: none */
     size_t longest;         /* longer transfers are cut to this, in bytes; 0: none */
     int interrupts;         /* the next so many io_submit fail with EINTR */
+    bool coarse;            /* the disk has blocks of 4 KiB: other offsets are refused */
     bool no_fdsync;         /* IO_CMD_FDSYNC is refused */
     bool no_dsync;          /* RWF_DSYNC is refused */
     bool hide_ring;         /* the completion ring looks unknown */
@@ -73,6 +75,9 @@ static int refuse(struct iocb *iocb)
         return -EINVAL;
     }
     if (fault.no_dsync && iocb->aio_rw_flags) {
+        return -EINVAL;
+    }
+    if (fault.coarse && iocb->u.c.offset % 4096) {
         return -EINVAL;
     }
     return fault.bad_offset >= 0 && iocb->u.c.offset == fault.bad_offset ? -EIO : 0;
@@ -234,6 +239,17 @@ static void test_read_beyond_end_is_zero(Fixture *f, gconstpointer data)
     memset(f->buf, 0xa5, 4096);
     g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 64 * KIB, 4096)), ==, 0);
     g_assert_cmphex(f->buf[0] | f->buf[4095], ==, 0);
+}
+
+/* A read stops where the file does, and cannot go on from there. */
+static void test_file_ends_within_block(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(ftruncate(f->fd, 1536), ==, 0);
+    fault.coarse = true;
+    memset(f->buf, 0xee, 8192);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 0, 8192)), ==, 0);
+    check_scratch(f->buf, 0, 1536);
+    g_assert_true(buffer_is_zero(f->buf + 1536, 8192 - 1536));
 }
 
 static void test_short_transfers_go_on(Fixture *f, gconstpointer data)
@@ -648,6 +664,7 @@ int main(int argc, char **argv)
     add("write", test_write);
     add("part-of-a-vector", test_part_of_vector);
     add("read-beyond-the-end-is-zero", test_read_beyond_end_is_zero);
+    add("file-ends-within-block", test_file_ends_within_block);
     add("short-transfers-go-on", test_short_transfers_go_on);
     add("interrupted-submission", test_interrupted_submission);
     add("section-is-one-submission", test_section_is_one_submission);

@@ -8,12 +8,14 @@
 
 #include "engine-test.h"
 #include "qemu/atomic.h"
+#include "qemu/cutils.h"
 
 /* Set before a request is sent, read by its worker. */
 static struct {
     size_t longest;      /* longer transfers are cut to this, in bytes, vectors to one
                           * piece; 0: none */
     int interrupts;      /* atomic: the next so many calls fail with EINTR */
+    bool coarse;         /* the disk has blocks of 4 KiB: other offsets are refused */
     int64_t bad_offset;  /* a transfer here fails with EIO; -1: none */
     bool full;           /* writes move nothing */
     int sync_error;      /* fdatasync fails with this errno */
@@ -36,6 +38,9 @@ static int disturb(off_t offset)
     if (qatomic_read(&fault.interrupts) > 0) {
         qatomic_dec(&fault.interrupts);
         return EINTR;
+    }
+    if (fault.coarse && offset % 4096) {
+        return EINVAL;
     }
     return fault.bad_offset >= 0 && offset == fault.bad_offset ? EIO : 0;
 }
@@ -164,6 +169,20 @@ static void test_read_beyond_end_is_zero(Fixture *f, gconstpointer flags)
     for (int i = 10000 - 4096; i < 16 * KIB; i++) {
         g_assert_cmphex(f->buf[i], ==, 0);
     }
+}
+
+/* A read stops where the file does, and cannot go on from there. */
+static void test_file_ends_within_block(Fixture *f, gconstpointer flags)
+{
+    if (lacks_file(f)) {
+        return;
+    }
+    g_assert_cmpint(ftruncate(f->fd, 1536), ==, 0);
+    fault.coarse = true;
+    memset(f->buf, 0xa5, 8192);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 0, 8192)), ==, 0);
+    check_scratch(f->buf, 0, 1536);
+    g_assert_true(buffer_is_zero(f->buf + 1536, 8192 - 1536));
 }
 
 static void test_short_transfers_go_on(Fixture *f, gconstpointer flags)
@@ -296,6 +315,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     add("read-write", test_read_write);
     add("read-beyond-the-end-is-zero", test_read_beyond_end_is_zero);
+    add("file-ends-within-block", test_file_ends_within_block);
     add("short-transfers-go-on", test_short_transfers_go_on);
     add("vector-goes-on-in-the-middle", test_vector_goes_on_in_the_middle);
     add("interrupts-are-not-errors", test_interrupts_are_not_errors);

@@ -19,7 +19,9 @@
 #define MIB (1024 * 1024)
 
 static struct {
-    int sync_error;   /* atomic: fdatasync fails with this errno */
+    /* Atomic: an errno. */
+    int sync_error;   /* of fdatasync, fsync, and RWF_DSYNC when the data is written */
+    int write_error;  /* of pwrite and pwritev2 */
     int status_calls; /* atomic: lseek for data */
 } fault;
 
@@ -37,6 +39,39 @@ int fdatasync(int fd)
 
     errno = qatomic_read(&fault.sync_error);
     return errno ? -1 : fn(fd);
+}
+
+int fsync(int fd)
+{
+    int (*fn)(int) = real("fsync");
+
+    errno = qatomic_read(&fault.sync_error);
+    return errno ? -1 : fn(fd);
+}
+
+ssize_t pwrite64(int fd, const void *buf, size_t n, off64_t offset)
+{
+    ssize_t (*fn)(int, const void *, size_t, off64_t) = real("pwrite64");
+
+    errno = qatomic_read(&fault.write_error);
+    return errno ? -1 : fn(fd, buf, n, offset);
+}
+
+ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
+{
+    ssize_t (*fn)(int, const struct iovec *, int, off64_t, int) = real("pwritev64v2");
+
+    errno = qatomic_read(&fault.write_error);
+    if (errno) {
+        return -1;
+    }
+    if ((flags & RWF_DSYNC) && qatomic_read(&fault.sync_error)) {
+        ssize_t ret = fn(fd, iov, n, offset, 0);
+
+        errno = qatomic_read(&fault.sync_error);
+        return ret < 0 ? ret : -1;
+    }
+    return fn(fd, iov, n, offset, flags);
 }
 
 off64_t lseek64(int fd, off64_t offset, int whence)
@@ -301,6 +336,44 @@ static void test_failed_flush_stays(Fixture *f, gconstpointer data)
     blk = open_rw(f, 0);
     g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, 0), ==, 0);
     g_assert_cmpint(blk_flush(blk), ==, 0);
+    blk_unref(blk);
+}
+
+/* A write that cannot be made durable may have swallowed the error of an earlier one. */
+static void test_failed_durable_write_stays(Fixture *f, gconstpointer data)
+{
+    BlockBackend *blk = open_rw(f, 0);
+    uint8_t buf[512] = { 0 };
+
+    /* That there is no space is no more than this write's problem. */
+    qatomic_set(&fault.write_error, ENOSPC);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, BDRV_REQ_FUA), ==, -ENOSPC);
+    qatomic_set(&fault.write_error, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+
+    g_assert_cmpint(blk_pwrite(blk, 4096, 512, buf, 0), ==, 0);
+    qatomic_set(&fault.sync_error, EIO);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, BDRV_REQ_FUA), ==, -EIO);
+    qatomic_set(&fault.sync_error, 0);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, BDRV_REQ_FUA), ==, -EIO);
+    blk_unref(blk);
+}
+
+static void test_failed_preallocation_sync_stays(Fixture *f, gconstpointer data)
+{
+    BlockBackend *blk = open_rw(f, 0);
+    uint8_t buf[512] = { 0 };
+    Error *err = NULL;
+
+    g_assert_cmpint(blk_pwrite(blk, 4096, 512, buf, 0), ==, 0);
+    qatomic_set(&fault.sync_error, EIO);
+    g_assert_cmpint(
+        blk_truncate(blk, IMG_SIZE + MIB, true, PREALLOC_MODE_FULL, 0, &err), ==, -EIO);
+    error_free(err);
+    qatomic_set(&fault.sync_error, 0);
+    g_assert_cmpint(blk_getlength(blk), ==, IMG_SIZE);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
     blk_unref(blk);
 }
 
@@ -732,6 +805,8 @@ int main(int argc, char **argv)
          GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_NATIVE_AIO));
     TEST("file-shrinks-while-open", test_file_shrinks_while_open, NULL);
     TEST("failed-flush-stays", test_failed_flush_stays, NULL);
+    TEST("failed-durable-write-stays", test_failed_durable_write_stays, NULL);
+    TEST("failed-preallocation-sync-stays", test_failed_preallocation_sync_stays, NULL);
     TEST("threads-share-a-node/buffered", test_threads_share_a_node, GINT_TO_POINTER(0));
     TEST("threads-share-a-node/native", test_threads_share_a_node,
          GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_NATIVE_AIO));
