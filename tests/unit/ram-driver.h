@@ -27,6 +27,13 @@ typedef struct RamDisk {
     /* Set by the test at any time (-errno): what the next calls return. */
     int read_error, write_error, flush_error, zero_error;
     bool hold; /* requests wait until ram_release() */
+    /*
+     * The so-manieth call (from 1 on; 0: none) fails with fail_with; with fail_short it
+     * moves half of its bytes before.
+     */
+    unsigned fail_at;
+    int fail_with;
+    bool fail_short;
 
     /* Under lock. */
     QemuMutex lock;
@@ -34,6 +41,7 @@ typedef struct RamDisk {
     int64_t capacity;
     unsigned reads, writes, zero_writes, nb_discards, flushes, fua_writes;
     unsigned in_flight, max_in_flight;
+    unsigned calls; /* of all kinds that can fail */
     int64_t largest; /* bytes of the largest request */
     int largest_iov;
     unsigned drain_begins, drain_ends;
@@ -137,6 +145,19 @@ static inline int ram_end(RamDisk *d, int ret)
     return ret;
 }
 
+/* Called with the lock: what this call fails with, and how many of its bytes it moves. */
+static inline int ram_fault(RamDisk *d, int error, int64_t *bytes)
+{
+    if (++d->calls == d->fail_at) {
+        *bytes = d->fail_short ? *bytes / 2 : 0;
+        return d->fail_with;
+    }
+    if (error) {
+        *bytes = 0;
+    }
+    return error;
+}
+
 static inline void ram_check(RamDisk *d, int64_t offset, int64_t bytes)
 {
     uint32_t align = MAX(d->limits.request_alignment, 1);
@@ -151,15 +172,15 @@ static inline int coroutine_fn ram_preadv(BlockDriverState *bs, int64_t offset,
                                           size_t qiov_offset, BdrvRequestFlags flags)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
+    int ret;
 
     ram_begin(d, &d->reads, bytes);
     ram_check(d, offset, bytes);
     d->largest_iov =
         MAX(d->largest_iov, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
-    if (!d->read_error) {
-        qemu_iovec_from_buf(qiov, qiov_offset, d->data + offset, bytes);
-    }
-    return ram_end(d, d->read_error);
+    ret = ram_fault(d, d->read_error, &bytes);
+    qemu_iovec_from_buf(qiov, qiov_offset, d->data + offset, bytes);
+    return ram_end(d, ret);
 }
 
 static inline int coroutine_fn ram_pwritev(BlockDriverState *bs, int64_t offset,
@@ -167,17 +188,19 @@ static inline int coroutine_fn ram_pwritev(BlockDriverState *bs, int64_t offset,
                                            size_t qiov_offset, BdrvRequestFlags flags)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
+    int ret;
 
     ram_begin(d, &d->writes, bytes);
     ram_check(d, offset, bytes);
     d->fua_writes += !!(flags & BDRV_REQ_FUA);
     d->largest_iov =
         MAX(d->largest_iov, qemu_iovec_subvec_niov(qiov, qiov_offset, bytes));
-    if (!d->write_error) {
-        qemu_iovec_to_buf(qiov, qiov_offset, d->data + offset, bytes);
+    ret = ram_fault(d, d->write_error, &bytes);
+    qemu_iovec_to_buf(qiov, qiov_offset, d->data + offset, bytes);
+    if (bytes) {
         d->length = MAX(d->length, offset + bytes);
     }
-    return ram_end(d, d->write_error);
+    return ram_end(d, ret);
 }
 
 static inline int coroutine_fn ram_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
@@ -188,9 +211,8 @@ static inline int coroutine_fn ram_pwrite_zeroes(BlockDriverState *bs, int64_t o
 
     ram_begin(d, &d->zero_writes, bytes);
     ram_check(d, offset, bytes);
-    if (ret == 0) {
-        memset(d->data + offset, 0, bytes);
-    }
+    ret = ram_fault(d, ret, &bytes);
+    memset(d->data + offset, 0, bytes);
     return ram_end(d, ret);
 }
 
@@ -199,21 +221,24 @@ static inline int coroutine_fn ram_pdiscard(BlockDriverState *bs, int64_t offset
                                             int64_t bytes)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
+    int ret;
 
     ram_begin(d, &d->nb_discards, bytes);
     ram_check(d, offset, bytes);
-    if (d->discards) {
-        memset(d->data + offset, 0, bytes);
-    }
-    return ram_end(d, d->discards ? 0 : -ENOTSUP);
+    ret = ram_fault(d, d->discards ? 0 : -ENOTSUP, &bytes);
+    memset(d->data + offset, 0, bytes);
+    return ram_end(d, ret);
 }
 
 static inline int coroutine_fn ram_flush(BlockDriverState *bs)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
+    int64_t none = 0;
+    int ret;
 
     ram_begin(d, &d->flushes, 0);
-    return ram_end(d, d->flush_error);
+    ret = ram_fault(d, d->flush_error, &none);
+    return ram_end(d, ret);
 }
 
 static inline int64_t coroutine_fn ram_getlength(BlockDriverState *bs)
@@ -232,18 +257,26 @@ static inline int coroutine_fn ram_truncate(BlockDriverState *bs, int64_t offset
                                             BdrvRequestFlags flags, Error **errp)
 {
     RamDisk *d = ((RamState *)bs->opaque)->disk;
+    int64_t none = 0;
+    int ret;
 
     if (!d->resizable || offset > d->capacity) {
         error_setg(errp, "The RAM disk is full");
         return -ENOSPC;
     }
     qemu_mutex_lock(&d->lock);
-    if (offset < d->length) {
+    ret = ram_fault(d, 0, &none);
+    if (ret == 0 && offset < d->length) {
         memset(d->data + offset, 0, d->capacity - offset);
     }
-    d->length = offset;
+    if (ret == 0) {
+        d->length = offset;
+    }
     qemu_mutex_unlock(&d->lock);
-    return 0;
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Injected");
+    }
+    return ret;
 }
 
 static inline void ram_drain_begin(BlockDriverState *bs)
