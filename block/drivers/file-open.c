@@ -101,7 +101,8 @@ int64_t file_fd_length(int fd)
     if (fstat(fd, &st) < 0) {
         return -errno;
     }
-    if (S_ISREG(st.st_mode)) {
+    /* Files of /proc have no length to tell, which must not be taken for empty. */
+    if (S_ISREG(st.st_mode) && st.st_size > 0) {
         return st.st_size;
     }
     if (S_ISBLK(st.st_mode)) {
