@@ -9,6 +9,7 @@
  * as home.
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "qemu/atomic.h"
 #include "qemu/main-loop.h"
@@ -25,6 +26,22 @@ static void attach(AioContext *ctx, const char *name)
     g_source_unref(source);
 }
 
+/*
+ * GLib ends the program when there is no descriptor for the wake-up of its default context,
+ * which is made at its first use. It would take two for a pipe.
+ */
+static bool can_make_default_context(void)
+{
+    int fds[2];
+
+    if (pipe(fds) < 0) {
+        return false;
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return true;
+}
+
 int qemu_init_main_loop(Error **errp)
 {
     AioContext *ctx;
@@ -34,6 +51,10 @@ int qemu_init_main_loop(Error **errp)
     }
     ctx = aio_context_new(errp);
     iohandler_ctx = ctx ? aio_context_new(errp) : NULL;
+    if (iohandler_ctx && !can_make_default_context()) {
+        error_setg_errno(errp, errno, "Failed to initialize the event loop");
+        g_clear_pointer(&iohandler_ctx, aio_context_unref);
+    }
     if (!iohandler_ctx) {
         if (ctx) {
             aio_context_unref(ctx);
