@@ -146,8 +146,9 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
     int ret = blk_co_block_status(s->blk, in_source, s->length - in_source, &pnum);
     if (ret < 0) {
         if (!c->job->salvage) {
-            fail(c, "error while reading block status at offset %" PRIu64 ": %s",
-                 (uint64_t)offset, strerror(-ret));
+            fail(c, "error while reading block status at offset %" PRIu64 ": %s (source '%s'; "
+                 "the target '%s' is incomplete)", (uint64_t)offset, strerror(-ret), s->name,
+                 c->job->target_name);
             return ret;
         }
         /* Reading will show what is there. */
@@ -268,7 +269,8 @@ static int coroutine_fn read_chunk(Copy *c, const Chunk *chunk, uint8_t *buffer)
         ret = 0;
     }
     if (ret < 0) {
-        fail(c, "error while reading at byte %" PRId64 ": %s", chunk->offset, strerror(-ret));
+        fail(c, "error while reading at byte %" PRId64 ": %s (source '%s'; the target '%s' is "
+             "incomplete)", chunk->offset, strerror(-ret), s->name, c->job->target_name);
         return ret;
     }
     memset(buffer + readable, 0, chunk->bytes - readable);
