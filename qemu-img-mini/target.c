@@ -11,7 +11,7 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 
-static const int guarded_signals[] = { SIGINT, SIGTERM, SIGHUP };
+static const int guarded_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
 static struct {
     char *path;

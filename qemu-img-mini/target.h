@@ -7,8 +7,8 @@
 #define IMG_TARGET_H
 
 /*
- * From here to target_guard_end(), SIGINT, SIGTERM and SIGHUP remove the file @path if it
- * did not exist when this was called, and say that it is incomplete otherwise; then they
+ * From here to target_guard_end(), SIGINT, SIGTERM, SIGHUP and SIGQUIT remove the file
+ * @path if it did not exist when this was called, and say that it is incomplete otherwise; then they
  * end the program as they would have. @path NULL: there is no file to care for.
  * Signals that the caller of the program ignores stay ignored. Main thread.
  */

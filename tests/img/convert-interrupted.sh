@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 make_full a 16M
-for signal in INT TERM HUP; do
+for signal in INT TERM HUP QUIT; do
     run_until_written $signal b "$img" convert -r 8M a b
     expect_status $((128 + $(kill -l $signal)))
     expect_err "$name: Interrupted: the incomplete target 'b' has been removed"
