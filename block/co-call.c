@@ -138,6 +138,15 @@ static void home_call_bh(void *opaque)
     call->fn(call->opaque);
 }
 
+/* The context is a GSource of a GMainContext that this thread runs. */
+static bool thread_runs_source_of(AioContext *ctx)
+{
+    g_autoptr(GSource) source = aio_get_g_source(ctx);
+    GMainContext *runs_it = g_source_get_context(source);
+
+    return runs_it && g_main_context_is_owner(runs_it);
+}
+
 void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque)
 {
     HomeCall call = { fn, opaque };
@@ -151,6 +160,17 @@ void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque)
         own = thread_context_begin();
         fn(opaque);
         thread_context_end();
+        return;
+    }
+    /*
+     * In another callback of that GMainContext the home thread does not know that it is at
+     * home. Waiting for a bottom half there would be waiting for itself.
+     */
+    if (thread_runs_source_of(ctx)) {
+        own = qemu_get_current_aio_context();
+        qemu_set_current_aio_context(ctx);
+        fn(opaque);
+        qemu_set_current_aio_context(own);
         return;
     }
     own = thread_context_begin();

@@ -277,7 +277,8 @@ void blk_wait_idle(BlockBackend *blk);
 void bdrv_quiesce(BlockDriverState *bs);
 void bdrv_unquiesce(BlockDriverState *bs);
 /*
- * Runs fn(opaque) in the home thread of @ctx: here if that is this one; waits. Not in a
+ * Runs fn(opaque) in the home thread of @ctx: here if that is this one, also in a GLib
+ * callback outside of the context's dispatch; waits. Not in a
  * coroutine.
  */
 void run_in_context(AioContext *ctx, void (*fn)(void *opaque), void *opaque);

@@ -65,6 +65,58 @@ static void test_plain_callback_drains(void)
     ram_disk_free(d);
 }
 
+typedef struct GlibHome {
+    GMainLoop *loop;
+    Request r;
+} GlibHome;
+
+static gboolean drain_and_close(gpointer opaque)
+{
+    GlibHome *g = opaque;
+
+    g_assert_null(qemu_get_current_aio_context());
+    blk_drain(g->r.blk);
+    g_assert_cmpint(qatomic_load_acquire(&g->r.ret), ==, 0);
+    blk_unref(g->r.blk);
+    g_assert_null(qemu_get_current_aio_context());
+    g_main_loop_quit(g->loop);
+    return G_SOURCE_REMOVE;
+}
+
+/* The home context is current only while its GSource is dispatched. */
+static void *glib_thread(void *opaque)
+{
+    AioContext *ctx = aio_context_new(&error_abort);
+    GMainContext *main_context = g_main_context_new();
+    GSource *aio_source = aio_get_g_source(ctx);
+    GSource *idle = g_idle_source_new();
+    RamDisk *d = ram_disk_new(LENGTH);
+    GlibHome g = { .loop = g_main_loop_new(main_context, false) };
+
+    g_source_attach(aio_source, main_context);
+    qemu_set_current_aio_context(ctx);
+    g.r.blk = ram_open_blk(d, "driver=raw");
+    send_read(&g.r);
+    qemu_set_current_aio_context(NULL);
+    g_source_set_callback(idle, drain_and_close, &g, NULL);
+    g_source_attach(idle, main_context);
+    g_main_loop_run(g.loop);
+
+    ram_disk_free(d);
+    g_source_destroy(aio_source);
+    g_source_unref(aio_source);
+    g_source_unref(idle);
+    g_main_loop_unref(g.loop);
+    g_main_context_unref(main_context);
+    aio_context_unref(ctx);
+    return NULL;
+}
+
+static void test_glib_callback_drains(void)
+{
+    g_thread_join(g_thread_new("glib", glib_thread, NULL));
+}
+
 /* --- closing --- */
 
 /*
@@ -264,6 +316,7 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     home = qemu_get_aio_context();
     g_test_add_func("/block/threads/plain-callback-drains", test_plain_callback_drains);
+    g_test_add_func("/block/threads/glib-callback-drains", test_glib_callback_drains);
     g_test_add_func("/block/threads/unref-behind-drained-section",
                     test_unref_behind_drained_section);
     g_test_add_func("/block/threads/unref-of-drained-node", test_unref_of_drained_node);
