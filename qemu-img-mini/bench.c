@@ -139,10 +139,12 @@ static void send_request(Bench *b)
     } else {
         blk_aio_preadv(b->blk, b->offset, &slot->qiov, 0, request_done, slot);
     }
-    b->offset += b->args->step;
-    if (b->offset >= b->image_size && b->image_size) {
-        b->offset %= b->image_size;
+    /* The first offset may be anything up to 2^63 - 1. */
+    uint64_t next = (uint64_t)b->offset + b->args->step;
+    if (next >= (uint64_t)b->image_size && b->image_size) {
+        next %= b->image_size;
     }
+    b->offset = next;
     if (b->until_flush && !--b->until_flush) {
         b->flush_due = true;
     }
