@@ -40,7 +40,7 @@ G_BEGIN_DECLS
  * supported here; the parameter keeps QEMU's order). @options is consumed, also on
  * failure; NULL: none. Without "driver" in @options the format is probed.
  * @flags: BDRV_O_*. The backend's context is the calling thread's; one that has none gets
- * a private one, which serves blocking calls of that thread only.
+ * a private one, which runs only while that thread is in a blocking call.
  */
 BlockBackend *blk_new_open(const char *filename, const char *reference,
                            BlockOptions *options, int flags, Error **errp);
