@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2 and power cuts: a random guest works on a disk with a volatile cache, and the power is cut
+ * at many instants. Whatever the disk kept of what was not flushed, the image has at worst
+ * leaked clusters, and holds all that the guest had flushed. --seed replays a failure.
+ */
+#include "crash-guest.h"
+
+#define STEPS 120
+#define CUTS  60
+
+static void power_cuts(gconstpointer data)
+{
+    const GuestVariant *v = data;
+    g_autofree char *image = NULL;
+    uint32_t seed = g_test_rand_int();
+    CrashDisk *disk;
+    gsize length;
+    Guest g;
+
+    guest_create(v, &image, &length);
+    disk = crash_disk_new((uint8_t *)image, length);
+    guest_init(&g, v, disk, seed);
+    g_assert_true(guest_run(&g, STEPS));
+    guest_compare(&g, g.blk, GUEST_ALL);
+    blk_unref(g.blk);
+    g_test_message("guest %u: %u events on the disk", seed, disk->log->len);
+    for (int i = 0; i < CUTS; i++) {
+        unsigned time = g_rand_int_range(g.r, 0, disk->now + 1);
+        CrashDisk *cut = crash_cut(disk, time, g.r);
+
+        g_test_message("power cut %d at %u of %u", i, time, disk->now);
+        guest_examine(&g, cut, time);
+        crash_disk_free(cut);
+    }
+    guest_examine(&g, disk, GUEST_ALL);
+    guest_destroy(&g);
+    crash_disk_free(disk);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    for (size_t i = 0; i < G_N_ELEMENTS(guest_variants); i++) {
+        g_autofree char *path = g_strconcat("/qcow2/power-cut/", guest_variants[i].name, NULL);
+
+        g_test_add_data_func(path, &guest_variants[i], power_cuts);
+    }
+    return g_test_run();
+}
