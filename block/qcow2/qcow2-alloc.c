@@ -135,7 +135,7 @@ static int coroutine_fn switch_table(BlockDriverState *bs, uint64_t offset, uint
     if (ret == 0) {
         ret = qcow2_co_write_header_reftable(bs, offset, clusters);
     }
-    return ret == 0 ? bdrv_co_flush(bs->file->bs) : ret;
+    return ret;
 }
 
 /*

@@ -2,6 +2,8 @@
 /* Fields that change together lie next to each other, within one sector: no torn change. */
 #include "qcow2-header-io.h"
 
+#include "qemu/error-report.h"
+
 #include "qcow2-overlap.h"
 
 static int coroutine_fn write_fields(BlockDriverState *bs, size_t at, size_t bytes,
@@ -12,6 +14,33 @@ static int coroutine_fn write_fields(BlockDriverState *bs, size_t at, size_t byt
     return ret < 0 ? ret : bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
 }
 
+/*
+ * Makes the header point to another table, durably. When that fails after it was tried,
+ * either table may be the one that counts on the disk: a change of the old one could be lost, and
+ * the place of the new one cannot be used for anything else. So nothing is
+ * written any more; whoever opens the image next finds one of two tables that are both right.
+ */
+static int coroutine_fn switch_table(BlockDriverState *bs, size_t at, size_t bytes,
+                                     const void *buf)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        qatomic_set(&s->corrupt, true);
+        error_report("qcow2: the header of image '%s' could not be changed (%s); no more writes"
+                     " before it is opened again", bs->filename, g_strerror(-ret));
+    }
+    return ret;
+}
+
 int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t offset,
                                                 uint32_t clusters)
 {
@@ -19,7 +48,7 @@ int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t o
 
     qcow2_put_be64(buf, offset);
     qcow2_put_be32(buf + 8, clusters);
-    return write_fields(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
+    return switch_table(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size,
@@ -29,7 +58,7 @@ int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size
 
     qcow2_put_be32(buf, l1_size);
     qcow2_put_be64(buf + 4, l1_table_offset);
-    return write_fields(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
+    return switch_table(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size)

@@ -8,6 +8,10 @@
 
 #include "qcow2-state.h"
 
+/*
+ * These two switch to another table and return when that is durable. On failure the image may
+ * have to refuse all further writes.
+ */
 int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t offset,
                                                 uint32_t clusters);
 /* l1_size and l1_table_offset. */

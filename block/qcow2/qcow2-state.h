@@ -123,7 +123,7 @@ typedef struct BDRVQcow2State {
     bool writable;               /* opened for writing, nothing speaks against it */
 
     /* --- any thread, atomic --- */
-    bool corrupt;                /* found damage: no more writes */
+    bool corrupt;                /* damage, or it is not known what the disk holds: no more writes */
     bool corruption_reported;
     bool first_write_done;       /* qcow2-first-write.h */
     uint64_t size;               /* bytes of the virtual disk */

@@ -113,9 +113,6 @@ static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
     if (ret == 0) {
         ret = qcow2_co_write_header_l1(bs, entries, offset);
     }
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
     if (ret < 0) {
         qcow2_map_remove(s, offset, bytes);
         qcow2_co_unalloc(bs, offset, clusters);
