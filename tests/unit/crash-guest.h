@@ -65,6 +65,7 @@ typedef struct Guest {
     GArray *history; /* of GuestEvent */
     GuestFlight flights[GUEST_DEPTH];
     unsigned sectors; /* now */
+    unsigned zeroed;  /* the first sector of the last zeroes */
     uint8_t next_value;
 } Guest;
 
@@ -234,14 +235,19 @@ static inline void guest_step(Guest *g)
     case 2: case 3:
         guest_compressed(g);
         break;
-    case 4: case 5:
+    case 4:
         guest_start(g, GUEST_ZERO, first, count);
         break;
-    case 6: case 7: case 8: case 9:
+    case 5: case 6: case 7: case 8:
         per = g->v->cluster / CRASH_SECTOR;
         first = ROUND_DOWN(first, per);
         count = MIN(ROUND_UP(count, per) + per, g->sectors - first);
+        g->zeroed = first;
         guest_start(g, g_rand_boolean(g->r) ? GUEST_DISCARD : GUEST_ZERO, first, count);
+        break;
+    case 9: case 10:
+        /* A part of a cluster that reads as zeroes, and may hold something else. */
+        guest_start(g, GUEST_WRITE, g->zeroed, 1);
         break;
     default:
         guest_start(g, GUEST_WRITE, first, count);

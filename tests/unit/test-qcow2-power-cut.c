@@ -1,13 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * qcow2 and power cuts: a random guest works on a disk with a volatile cache, and the power is cut
- * at many instants. Whatever the disk kept of what was not flushed, the image has at worst
+ * at many instants (-m slow: many more). Whatever the disk kept of what was not flushed, the image has at worst
  * leaked clusters, and holds all that the guest had flushed. --seed replays a failure.
  */
 #include "crash-guest.h"
 
-#define STEPS 120
-#define CUTS  60
+#define STEPS 150
+#define CUTS  (g_test_slow() ? 2000 : 80)
+
+/* Any time, or, as that is when most metadata is written, one during a flush. */
+static unsigned choose_time(const Guest *g)
+{
+    const GuestEvent *e = &g_array_index(g->history, GuestEvent,
+                                         g_rand_int_range(g->r, 0, g->history->len));
+
+    while (g_rand_boolean(g->r) && e->kind != GUEST_FLUSH) {
+        e = &g_array_index(g->history, GuestEvent, g_rand_int_range(g->r, 0, g->history->len));
+    }
+    return e->kind == GUEST_FLUSH && e->end ? g_rand_int_range(g->r, e->begin, e->end + 1)
+                                            : g_rand_int_range(g->r, 0, g->disk->now + 1);
+}
 
 static void power_cuts(gconstpointer data)
 {
@@ -26,7 +39,7 @@ static void power_cuts(gconstpointer data)
     blk_unref(g.blk);
     g_test_message("guest %u: %u events on the disk", seed, disk->log->len);
     for (int i = 0; i < CUTS; i++) {
-        unsigned time = g_rand_int_range(g.r, 0, disk->now + 1);
+        unsigned time = choose_time(&g);
         CrashDisk *cut = crash_cut(disk, time, g.r);
 
         g_test_message("power cut %d at %u of %u", i, time, disk->now);
