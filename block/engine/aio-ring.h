@@ -77,6 +77,15 @@ static inline bool aio_ring_next(AioRing *ring, struct io_event *event)
     return true;
 }
 
+/* What the next event's request was given as data, if the event is there already; or NULL. */
+static inline void *aio_ring_peek(const AioRing *ring)
+{
+    if (ring->map && ring->head != qatomic_load_acquire(&ring->map->tail)) {
+        return ring->map->slots[ring->head].data;
+    }
+    return NULL;
+}
+
 /*
  * Gives the slots read so far back to the kernel. It has at least twice as many slots as
  * io_setup was asked for, so this need not follow each aio_ring_next.

@@ -67,6 +67,14 @@ extern const IOEngine io_engine_threads;
 const IOEngine *io_engine_find(const char *name);
 
 /*
+ * For an engine whose request is complete: enters its coroutine @co, and calls back for
+ * the blk_aio_* requests that ended with it; at once rather than from a bottom half, as
+ * what they send next finds the memory of this one still in the cache. Home thread of @ctx,
+ * not in a coroutine. The callbacks may poll @ctx, and so come back to the engine.
+ */
+void io_engine_complete(AioContext *ctx, Coroutine *co);
+
+/*
  * The calling thread's state of @engine, made if need be. NULL with @errp
  * (for example no AIO context left in the system). Any thread that has an AioContext;
  * the state is for this thread only, so look it up again after a change of context.

@@ -377,6 +377,71 @@ static void test_failed_preallocation_sync_stays(Fixture *f, gconstpointer data)
     blk_unref(blk);
 }
 
+/* --- callbacks --- */
+
+enum { CALLBACK_DEPTH = 16, CALLBACK_REQUESTS = 400 };
+
+typedef struct Burst {
+    BlockBackend *blk;
+    QEMUIOVector qiov;
+    int sent, done;
+    int draining; /* under a drain that cannot end before this callback returns */
+    bool sending, closed;
+} Burst;
+
+static void burst_send(Burst *b);
+
+/* Does in turn what a callback may do: send, wait for another request, drain, close. */
+static void burst_done(void *opaque, int ret)
+{
+    Burst *b = opaque;
+    uint8_t byte;
+
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_false(qemu_in_coroutine());
+    g_assert_false(b->sending);
+    b->done++;
+    if (b->done % 7 == 3 && !b->draining) {
+        g_assert_cmpint(blk_pread(b->blk, 5, 1, &byte, 0), ==, 0);
+        g_assert_cmpint(byte, ==, 0x11);
+    } else if (b->done % 50 == 49 && !b->draining) {
+        b->draining++;
+        blk_drain(b->blk);
+        b->draining--;
+    }
+    if (b->sent < CALLBACK_REQUESTS) {
+        burst_send(b);
+    } else if (!b->closed) {
+        b->closed = true;
+        b->draining++;
+        blk_unref(b->blk);
+        g_assert_cmpint(b->done, ==, CALLBACK_REQUESTS);
+    }
+}
+
+static void burst_send(Burst *b)
+{
+    b->sending = true;
+    blk_aio_preadv(b->blk, b->sent++ % 64 * 4096, &b->qiov, 0, burst_done, b);
+    b->sending = false;
+}
+
+static void test_callbacks_may_do_anything(Fixture *f, gconstpointer data)
+{
+    Burst b = { .blk = open_rw(f, GPOINTER_TO_INT(data)) };
+    void *buf = blk_blockalign(b.blk, 4096);
+
+    qemu_iovec_init_buf(&b.qiov, buf, 4096);
+    for (int i = 0; i < CALLBACK_DEPTH; i++) {
+        burst_send(&b);
+    }
+    while (b.done < CALLBACK_REQUESTS) {
+        aio_poll(f->ctx, true);
+    }
+    g_assert_true(b.closed);
+    qemu_vfree(buf);
+}
+
 /* --- several threads --- */
 
 typedef struct Worker {
@@ -807,6 +872,10 @@ int main(int argc, char **argv)
     TEST("failed-flush-stays", test_failed_flush_stays, NULL);
     TEST("failed-durable-write-stays", test_failed_durable_write_stays, NULL);
     TEST("failed-preallocation-sync-stays", test_failed_preallocation_sync_stays, NULL);
+    TEST("callbacks-may-do-anything/buffered", test_callbacks_may_do_anything,
+         GINT_TO_POINTER(0));
+    TEST("callbacks-may-do-anything/native", test_callbacks_may_do_anything,
+         GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_NATIVE_AIO));
     TEST("threads-share-a-node/buffered", test_threads_share_a_node, GINT_TO_POINTER(0));
     TEST("threads-share-a-node/native", test_threads_share_a_node,
          GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_NATIVE_AIO));
