@@ -36,6 +36,24 @@ static char *resolve_name(BlockDriverState *bs, const char *name, Error **errp)
     return g_strcmp0(dir, ".") ? g_build_filename(dir, name, NULL) : g_strdup(name);
 }
 
+const char *bdrv_get_backing_filename(BlockDriverState *bs)
+{
+    return bs->backing_file;
+}
+
+const char *bdrv_get_backing_format_name(BlockDriverState *bs)
+{
+    return bs->backing_format;
+}
+
+char *bdrv_get_full_backing_filename(BlockDriverState *bs, Error **errp)
+{
+    if (!bs->backing_file || path_has_protocol(bs->backing_file)) {
+        return g_strdup(bs->backing_file);
+    }
+    return resolve_name(bs, bs->backing_file, errp);
+}
+
 static bool same_file(const char *a, const char *b)
 {
     struct stat sa, sb;

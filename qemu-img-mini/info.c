@@ -27,6 +27,9 @@ typedef struct ImageInfo {
     bool has_dirty_flag;
     bool dirty;
     bool encrypted;
+    char *backing_name;   /* as the image holds it; NULL: none */
+    char *backing_path;   /* the file that it means; NULL: cannot be told */
+    char *backing_format; /* NULL: not recorded */
     GPtrArray *children; /* of ImageInfo */
 } ImageInfo;
 
@@ -57,6 +60,9 @@ static void image_info_free(void *opaque)
         g_free(info->filename);
         g_free(info->format);
         g_free(info->child_name);
+        g_free(info->backing_name);
+        g_free(info->backing_path);
+        g_free(info->backing_format);
         g_ptr_array_unref(info->children);
         g_free(info);
     }
@@ -82,6 +88,9 @@ static ImageInfo *gather(BlockDriverState *bs, const char *child_name)
     info->virtual_size = bdrv_getlength(bs);
     info->actual_size = bdrv_get_allocated_file_size(bs);
     info->encrypted = bdrv_is_encrypted(bs);
+    info->backing_name = g_strdup(bdrv_get_backing_filename(bs));
+    info->backing_path = bdrv_get_full_backing_filename(bs, NULL);
+    info->backing_format = g_strdup(bdrv_get_backing_format_name(bs));
     if (bdrv_get_info(bs, &bdi) >= 0) {
         info->has_dirty_flag = true;
         info->dirty = bdi.is_dirty;
@@ -135,6 +144,9 @@ static json_t *to_json(const ImageInfo *info)
                                                   to_json(child)));
     }
     json_object_set_new(obj, "children", children);
+    if (info->backing_format) {
+        json_object_set_new(obj, "backing-filename-format", json_text(info->backing_format));
+    }
     json_object_set_new(obj, "virtual-size", json_integer(info->virtual_size));
     json_object_set_new(obj, "filename", json_text(info->filename));
     if (info->cluster_size) {
@@ -147,6 +159,12 @@ static json_t *to_json(const ImageInfo *info)
     if (info->child_name && is_host_file(info)) {
         json_object_set_new(obj, "format-specific",
                             json_pack("{s:s, s:{}}", "type", "file", "data"));
+    }
+    if (info->backing_path) {
+        json_object_set_new(obj, "full-backing-filename", json_text(info->backing_path));
+    }
+    if (info->backing_name) {
+        json_object_set_new(obj, "backing-filename", json_text(info->backing_name));
     }
     if (info->encrypted) {
         json_object_set_new(obj, "encrypted", json_true());
@@ -163,6 +181,23 @@ static void print_size_line(int indent, const char *what, int64_t bytes)
 {
     g_autofree char *text = size_to_str(bytes);
     printf("%*s%s: %s (%" PRId64 " bytes)\n", indent, "", what, text, bytes);
+}
+
+static void print_backing(const ImageInfo *info, int indent)
+{
+    if (!info->backing_name) {
+        return;
+    }
+    printf("%*sbacking file: %s", indent, "", info->backing_name);
+    if (!info->backing_path) {
+        printf(" (cannot determine actual path)");
+    } else if (strcmp(info->backing_name, info->backing_path)) {
+        printf(" (actual path: %s)", info->backing_path);
+    }
+    printf("\n");
+    if (info->backing_format) {
+        printf("%*sbacking file format: %s\n", indent, "", info->backing_format);
+    }
 }
 
 /* @path names the node within the graph: "/file"; "" at the top. */
@@ -185,6 +220,7 @@ static void print_human(const ImageInfo *info, int indent, const char *path)
     if (info->has_dirty_flag && info->dirty) {
         printf("%*scleanly shut down: no\n", indent, "");
     }
+    print_backing(info, indent);
     for (guint i = 0; i < info->children->len; i++) {
         const ImageInfo *child = info->children->pdata[i];
         g_autofree char *child_path = g_strdup_printf("%s/%s", path, child->child_name);

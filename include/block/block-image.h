@@ -61,6 +61,17 @@ bool bdrv_is_filter(BlockDriverState *bs);
 int bdrv_has_zero_init(BlockDriverState *bs);
 /* The node that holds the raw bytes ("file" child), or NULL. */
 BlockDriverState *bdrv_primary_bs(BlockDriverState *bs);
+/*
+ * The name of the backing file and its format as the image holds them, whether or not it
+ * is open; NULL when it holds none. They belong to the node.
+ */
+const char *bdrv_get_backing_filename(BlockDriverState *bs);
+const char *bdrv_get_backing_format_name(BlockDriverState *bs);
+/*
+ * The file that the name means: relative names are relative to the image's directory. To be
+ * freed with g_free(); NULL without a backing file, and with @errp when the directory is not known.
+ */
+char *bdrv_get_full_backing_filename(BlockDriverState *bs, Error **errp);
 /* The backing node, or NULL. */
 BlockDriverState *bdrv_backing_bs(BlockDriverState *bs);
 /* Calls @it for each child with the child's name ("file", "backing"). */
