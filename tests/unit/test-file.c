@@ -383,7 +383,8 @@ enum { CALLBACK_DEPTH = 16, CALLBACK_REQUESTS = 400 };
 
 typedef struct Burst {
     BlockBackend *blk;
-    QEMUIOVector qiov;
+    uint8_t *buf; /* a block for each request */
+    QEMUIOVector qiov[CALLBACK_REQUESTS];
     int sent, done;
     int draining; /* under a drain that cannot end before this callback returns */
     bool sending, closed;
@@ -421,17 +422,19 @@ static void burst_done(void *opaque, int ret)
 
 static void burst_send(Burst *b)
 {
+    int i = b->sent++;
+
+    qemu_iovec_init_buf(&b->qiov[i], b->buf + i * 4096, 4096);
     b->sending = true;
-    blk_aio_preadv(b->blk, b->sent++ % 64 * 4096, &b->qiov, 0, burst_done, b);
+    blk_aio_preadv(b->blk, i % 64 * 4096, &b->qiov[i], 0, burst_done, b);
     b->sending = false;
 }
 
 static void test_callbacks_may_do_anything(Fixture *f, gconstpointer data)
 {
     Burst b = { .blk = open_rw(f, GPOINTER_TO_INT(data)) };
-    void *buf = blk_blockalign(b.blk, 4096);
 
-    qemu_iovec_init_buf(&b.qiov, buf, 4096);
+    b.buf = blk_blockalign(b.blk, CALLBACK_REQUESTS * 4096);
     for (int i = 0; i < CALLBACK_DEPTH; i++) {
         burst_send(&b);
     }
@@ -439,7 +442,10 @@ static void test_callbacks_may_do_anything(Fixture *f, gconstpointer data)
         aio_poll(f->ctx, true);
     }
     g_assert_true(b.closed);
-    qemu_vfree(buf);
+    for (int i = 0; i < CALLBACK_REQUESTS * 4096; i++) {
+        g_assert_cmpint(b.buf[i], ==, 0x11);
+    }
+    qemu_vfree(b.buf);
 }
 
 /* --- several threads --- */
