@@ -11,11 +11,7 @@
  *
  * An engine that hands out completions is neither early nor in a coroutine either: it
  * calls back for each of them right away (io_engine_complete). The next request then
- * gets the control block, coroutine and stack that are still in the cache; with a hundred
- * in flight that is worth a tenth of a microsecond for each.
- *
- * A BlkContext belongs to its context's home thread, control blocks are reused through
- * it; nothing here is locked or atomic.
+ * gets the control block, coroutine and stack that are still in the cache.
  */
 #include "node.h"
 #include "block/block.h"
