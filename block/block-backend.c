@@ -492,7 +492,8 @@ int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t 
 
     *pnum = 0;
     begin_here(blk);
-    ret = blk_is_available(blk) ? bdrv_co_status_above(blk->root.bs, offset, bytes, pnum)
+    ret = blk_is_available(blk) ? bdrv_co_block_status_above(blk->root.bs, NULL, offset, bytes,
+                                                           pnum, NULL, NULL)
                                 : -ENOMEDIUM;
     end_here(blk);
     return ret;

@@ -206,9 +206,6 @@ int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t byte
                               BdrvRequestFlags flags);
 /* What a write leaves to do: the length may have grown, FUA may need a flush. */
 int coroutine_fn write_finish(BlockDriverState *bs, int64_t end, int ret, bool flush);
-/* Of a range through the backing chain; see blk_co_block_status(). */
-int coroutine_fn bdrv_co_status_above(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                      int64_t *pnum);
 
 /* --- calling coroutine code from outside (block/co-call.c) --- */
 

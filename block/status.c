@@ -155,22 +155,30 @@ static BlockDriverState *next_below(BlockDriverState *bs)
     return filtered ? filtered->bs : bs->backing ? bs->backing->bs : NULL;
 }
 
-int coroutine_fn bdrv_co_status_above(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                      int64_t *pnum)
+int coroutine_fn bdrv_co_block_status_above(BlockDriverState *bs, BlockDriverState *base,
+                                            int64_t offset, int64_t bytes, int64_t *pnum,
+                                            int64_t *map, BlockDriverState **file)
 {
-    int ret = bdrv_co_block_status(bs, offset, bytes, pnum, NULL, NULL);
+    int ret;
     bool eof;
 
+    *pnum = 0;
+    if (bs == base) {
+        return 0;
+    }
+    ret = bdrv_co_block_status(bs, offset, bytes, pnum, map, file);
     if (ret < 0 || *pnum == 0) {
         return ret;
     }
     eof = ret & BDRV_BLOCK_EOF;
     bytes = *pnum;
-    while (!(ret & (BDRV_BLOCK_ALLOCATED | BDRV_BLOCK_ZERO)) && (bs = next_below(bs))) {
+    while (!(ret & (BDRV_BLOCK_ALLOCATED | BDRV_BLOCK_ZERO)) && (bs = next_below(bs)) &&
+           bs != base) {
         int64_t n;
 
-        ret = bdrv_co_block_status(bs, offset, bytes, &n, NULL, NULL);
+        ret = bdrv_co_block_status(bs, offset, bytes, &n, map, file);
         if (ret < 0) {
+            *pnum = 0;
             return ret;
         }
         if (n == 0) { /* a backing file that ends before */
@@ -182,4 +190,24 @@ int coroutine_fn bdrv_co_status_above(BlockDriverState *bs, int64_t offset, int6
     }
     *pnum = bytes;
     return (ret & ~BDRV_BLOCK_EOF) | (eof ? BDRV_BLOCK_EOF : 0);
+}
+
+int coroutine_fn bdrv_co_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      int64_t *pnum)
+{
+    int64_t n;
+    int ret = bdrv_co_block_status(bs, offset, bytes, pnum ? pnum : &n, NULL, NULL);
+
+    return ret < 0 ? ret : !!(ret & BDRV_BLOCK_ALLOCATED);
+}
+
+int coroutine_fn bdrv_co_is_allocated_above(BlockDriverState *bs, BlockDriverState *base,
+                                            bool include_base, int64_t offset,
+                                            int64_t bytes, int64_t *pnum)
+{
+    BlockDriverState *below = base && include_base ? next_below(base) : base;
+    int ret =
+        bdrv_co_block_status_above(bs, below, offset, bytes, pnum, NULL, NULL);
+
+    return ret < 0 ? ret : !!(ret & BDRV_BLOCK_ALLOCATED);
 }

@@ -124,3 +124,101 @@ int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi)
     }
     return filtered ? bdrv_get_info(filtered->bs, bdi) : -ENOTSUP;
 }
+
+/* --- block status --- */
+
+typedef struct StatusCall {
+    CoCall call;
+    BlockDriverState *bs, *base;
+    bool include_base;
+    int64_t offset, bytes;
+    int64_t *pnum, *map;
+    BlockDriverState **file;
+} StatusCall;
+
+#define STATUS_CALL(c) container_of(c, StatusCall, call)
+
+static void coroutine_fn call_status(CoCall *c)
+{
+    StatusCall *n = STATUS_CALL(c);
+
+    c->ret = bdrv_co_block_status(n->bs, n->offset, n->bytes, n->pnum, n->map, n->file);
+}
+
+static void coroutine_fn call_status_above(CoCall *c)
+{
+    StatusCall *n = STATUS_CALL(c);
+
+    c->ret = bdrv_co_block_status_above(n->bs, n->base, n->offset, n->bytes, n->pnum, n->map,
+                                        n->file);
+}
+
+static void coroutine_fn call_is_allocated(CoCall *c)
+{
+    StatusCall *n = STATUS_CALL(c);
+
+    c->ret = bdrv_co_is_allocated(n->bs, n->offset, n->bytes, n->pnum);
+}
+
+static void coroutine_fn call_is_allocated_above(CoCall *c)
+{
+    StatusCall *n = STATUS_CALL(c);
+
+    c->ret = bdrv_co_is_allocated_above(n->bs, n->base, n->include_base, n->offset, n->bytes,
+                                        n->pnum);
+}
+
+int bdrv_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                      int64_t *map, BlockDriverState **file)
+{
+    StatusCall n = { .call.fn = call_status,
+                     .bs = bs,
+                     .offset = offset,
+                     .bytes = bytes,
+                     .pnum = pnum,
+                     .map = map,
+                     .file = file };
+
+    return co_call(&n.call);
+}
+
+int bdrv_block_status_above(BlockDriverState *bs, BlockDriverState *base, int64_t offset,
+                            int64_t bytes, int64_t *pnum, int64_t *map,
+                            BlockDriverState **file)
+{
+    StatusCall n = { .call.fn = call_status_above,
+                     .bs = bs,
+                     .base = base,
+                     .offset = offset,
+                     .bytes = bytes,
+                     .pnum = pnum,
+                     .map = map,
+                     .file = file };
+
+    return co_call(&n.call);
+}
+
+int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum)
+{
+    StatusCall n = { .call.fn = call_is_allocated,
+                     .bs = bs,
+                     .offset = offset,
+                     .bytes = bytes,
+                     .pnum = pnum };
+
+    return co_call(&n.call);
+}
+
+int bdrv_is_allocated_above(BlockDriverState *bs, BlockDriverState *base, bool include_base,
+                            int64_t offset, int64_t bytes, int64_t *pnum)
+{
+    StatusCall n = { .call.fn = call_is_allocated_above,
+                     .bs = bs,
+                     .base = base,
+                     .include_base = include_base,
+                     .offset = offset,
+                     .bytes = bytes,
+                     .pnum = pnum };
+
+    return co_call(&n.call);
+}

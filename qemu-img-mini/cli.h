@@ -49,11 +49,21 @@ struct Command {
     const char *example; /* behind the program's name */
 };
 
+extern const Command amend_command;
 extern const Command bench_command;
+extern const Command bitmap_command;
+extern const Command check_command;
+extern const Command commit_command;
 extern const Command compare_command;
 extern const Command convert_command;
 extern const Command create_command;
+extern const Command dd_command;
 extern const Command info_command;
+extern const Command map_command;
+extern const Command measure_command;
+extern const Command rebase_command;
+extern const Command resize_command;
+extern const Command snapshot_command;
 
 /* An option that every subcommand has in the same words. */
 #define CLI_HELP_OPTION   { 'h', "help", NULL, "show this help" }

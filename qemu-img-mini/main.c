@@ -15,7 +15,21 @@
 #include "qemu/main-loop.h"
 
 static const Command *const commands[] = {
-    &bench_command, &compare_command, &convert_command, &create_command, &info_command,
+    &amend_command,
+    &bench_command,
+    &bitmap_command,
+    &check_command,
+    &commit_command,
+    &compare_command,
+    &convert_command,
+    &create_command,
+    &dd_command,
+    &info_command,
+    &map_command,
+    &measure_command,
+    &rebase_command,
+    &resize_command,
+    &snapshot_command,
 };
 
 static void print_version(void)

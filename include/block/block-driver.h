@@ -175,6 +175,12 @@ struct BlockDriver {
     void (*bdrv_child_perm)(BlockDriverState *bs, const BdrvChild *child, uint64_t perm,
                             uint64_t shared, uint64_t *nperm, uint64_t *nshared);
 
+    /* Break points; see block-image.h. Home thread. 0 or -errno. */
+    int (*bdrv_debug_breakpoint)(BlockDriverState *bs, const char *event, const char *tag);
+    int (*bdrv_debug_remove_breakpoint)(BlockDriverState *bs, const char *tag);
+    int (*bdrv_debug_resume)(BlockDriverState *bs, const char *tag);
+    bool (*bdrv_debug_is_suspended)(BlockDriverState *bs, const char *tag);
+
     /* The options that make the image what it is: "json:{...}" names hold them. NULL-ended. */
     const char *const *strong_runtime_opts;
 };
@@ -205,6 +211,20 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
 int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs);
 int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       int64_t *pnum, int64_t *map, BlockDriverState **file);
+/*
+ * Status through the layers from @bs down to, and without, @base (NULL: all of them); *@map
+ * and *@file may be NULL. A layer that ends before hides what lies below it: zeroes.
+ */
+int coroutine_fn bdrv_co_block_status_above(BlockDriverState *bs, BlockDriverState *base,
+                                            int64_t offset, int64_t bytes, int64_t *pnum,
+                                            int64_t *map, BlockDriverState **file);
+/* Does this layer define the contents? 1, 0 or -errno; *@pnum bytes are alike. @pnum may be NULL. */
+int coroutine_fn bdrv_co_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      int64_t *pnum);
+/* Does any layer from @bs down to @base (which counts if @include_base) define the contents? */
+int coroutine_fn bdrv_co_is_allocated_above(BlockDriverState *bs, BlockDriverState *base,
+                                            bool include_base, int64_t offset,
+                                            int64_t bytes, int64_t *pnum);
 /* Blocking forms of the above for open and close (not in a coroutine; in one they act as bdrv_co_*). */
 int bdrv_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf,
                BdrvRequestFlags flags);

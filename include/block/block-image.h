@@ -79,6 +79,29 @@ void bdrv_iterate_children(BlockDriverState *bs,
                            void (*it)(void *opaque, const char *name, BlockDriverState *child),
                            void *opaque);
 
+/*
+ * Blocking forms of bdrv_co_block_status() and its kin (block-driver.h), for tools. @map and
+ * @file may be NULL.
+ */
+int bdrv_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                      int64_t *map, BlockDriverState **file);
+int bdrv_block_status_above(BlockDriverState *bs, BlockDriverState *base, int64_t offset,
+                            int64_t bytes, int64_t *pnum, int64_t *map,
+                            BlockDriverState **file);
+int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum);
+int bdrv_is_allocated_above(BlockDriverState *bs, BlockDriverState *base, bool include_base,
+                            int64_t offset, int64_t bytes, int64_t *pnum);
+
+/* --- break points (block/debug.c): -ENOTSUP where no node has them, as blkdebug does --- */
+
+/* Requests that raise @event from now on stop there, and are named @tag. */
+int bdrv_debug_breakpoint(BlockDriverState *bs, const char *event, const char *tag);
+/* Forgets the break point @tag, and lets go on what stopped there. */
+int bdrv_debug_remove_breakpoint(BlockDriverState *bs, const char *tag);
+/* Lets a request that stopped at @tag go on. */
+int bdrv_debug_resume(BlockDriverState *bs, const char *tag);
+bool bdrv_debug_is_suspended(BlockDriverState *bs, const char *tag);
+
 G_END_DECLS
 #pragma GCC visibility pop
 
