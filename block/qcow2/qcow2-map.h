@@ -6,6 +6,7 @@
 #ifndef BLOCK_QCOW2_MAP_H
 #define BLOCK_QCOW2_MAP_H
 
+#include "qcow2-l2cache.h"
 #include "qcow2-state.h"
 
 typedef enum Qcow2Kind {
@@ -32,6 +33,41 @@ typedef struct Qcow2Extent {
  */
 int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t bytes,
                               Qcow2Extent *ext);
+
+/*
+ * The short cut for what most requests are: a range inside one cluster that has a host
+ * cluster, and a slice that is in RAM. *@host: where the range lies; @in_place: only if it may
+ * be written there. False: qcow2_co_map() knows. Any thread.
+ */
+static inline bool qcow2_map_direct(const BDRVQcow2State *s, uint64_t offset, uint64_t bytes,
+                                    bool in_place, uint64_t *host)
+{
+    uint64_t in_cluster = qcow2_in_cluster(s, offset);
+    uint64_t l1_index = qcow2_l1_index(s, offset);
+    uint64_t wrong = (s->cluster_size - 1) & QCOW2_L1_OFFSET_MASK;
+    uint64_t copied = in_place ? QCOW2_OFLAG_COPIED : 0;
+    uint64_t l1, word;
+    unsigned seq;
+    int slot;
+
+    if (in_cluster + bytes > s->cluster_size || s->extended || s->external ||
+        l1_index >= qatomic_load_acquire(&s->l1_size)) {
+        return false;
+    }
+    l1 = qatomic_read(qatomic_rcu_read(&s->l1) + l1_index);
+    if (!(l1 & QCOW2_L1_OFFSET_MASK) || (l1 & wrong) || (l1 & copied) != copied) {
+        return false;
+    }
+    slot = qcow2_l2cache_find(&s->l2, qcow2_slice_key(s, offset), &seq);
+    if (slot < 0) {
+        return false;
+    }
+    word = qatomic_read(qcow2_slot_data(s, slot) + qcow2_slice_index(s, offset));
+    *host = (word & QCOW2_L2_OFFSET_MASK) + in_cluster;
+    return qcow2_slot_unchanged(&s->l2, slot, seq) && (word & QCOW2_L2_OFFSET_MASK) &&
+           !(word & (QCOW2_OFLAG_COMPRESSED | QCOW2_OFLAG_ZERO | wrong)) &&
+           (word & copied) == copied;
+}
 
 /*
  * Takes an entry apart: the run of subclusters at @offset within its cluster, @word points to

@@ -152,12 +152,12 @@ int coroutine_fn qcow2_co_preadv_part(BlockDriverState *bs, int64_t offset, int6
 {
     BDRVQcow2State *s = bs->opaque;
     unsigned *users = qcow2_request_begin(s);
-    Qcow2Extent ext;
-    int ret = qcow2_co_map(bs, offset, bytes, &ext);
+    uint64_t host;
+    int ret;
 
-    if (likely(ret == 0 && ext.bytes == bytes)) {
-        ret = read_extent(bs, &ext, offset, bytes, qiov, qiov_offset);
-    } else if (ret == 0) {
+    if (likely(qcow2_map_direct(s, offset, bytes, false, &host))) {
+        ret = bdrv_co_preadv_part(s->data_file, host, bytes, qiov, qiov_offset, 0);
+    } else {
         ret = read_mapped(bs, offset, bytes, qiov, qiov_offset);
     }
     qcow2_request_end(users);

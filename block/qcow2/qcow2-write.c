@@ -416,13 +416,18 @@ int coroutine_fn qcow2_co_pwritev_part(BlockDriverState *bs, int64_t offset, int
 {
     BDRVQcow2State *s = bs->opaque;
     unsigned *users;
+    uint64_t host;
     int ret = qcow2_co_begin_change(bs);
 
     if (ret < 0) {
         return ret;
     }
     users = qcow2_request_begin(s);
-    ret = write_request(bs, offset, bytes, qiov, qiov_offset);
+    if (likely(qcow2_map_direct(s, offset, bytes, true, &host))) {
+        ret = write_data(bs, host, bytes, qiov, qiov_offset);
+    } else {
+        ret = write_request(bs, offset, bytes, qiov, qiov_offset);
+    }
     qcow2_request_end(users);
     return ret;
 }

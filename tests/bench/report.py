@@ -7,6 +7,9 @@ Names (default: all):
              io_submit/io_getevents loop (tests/bench/bench-aio-bare.c)
   null       null-co at depth 64 against the system's qemu-img bench
   convert    an ext4 image to a raw file against the system's qemu-img convert
+  qcow2      qcow2 on O_DIRECT and Linux AIO, depth 32: reads, overwrites and sequential
+             allocating writes against raw in the same program; allocating writes against
+             the system's qemu-img bench
   coroutine  switch and create, each backend, pinned to one core
 Every figure is the median of N runs (default 5) in which ours and the reference alternate.
 Nothing else should run on the machine. Files are made in build-bench/bench/ (up to 2 GB).
@@ -22,6 +25,7 @@ import time
 
 BUILD = 'build-bench'
 OURS = f'{BUILD}/qemu-img-mini/qemu-img-mini'
+BLOCK = f'{BUILD}/tests/bench/bench-block'
 BARE = f'{BUILD}/tests/bench/bench-aio-bare'
 COROUTINE = f'{BUILD}/tests/bench/bench-coroutine'
 QEMU = shutil.which('qemu-img')
@@ -113,6 +117,62 @@ def bench_null(runs):
     line('CPU time a request, ns', ours[1], qemu[1])
 
 
+def fresh(path, *options):
+    """A new qcow2 image without data; raw without options."""
+    if os.path.exists(path):
+        os.unlink(path)
+    if options:
+        run(OURS, 'create', '-q', '-f', 'qcow2', '-o', ','.join(options), path, '1G')
+    else:
+        with open(path, 'wb') as f:
+            f.truncate(1 << 30)
+    os.sync()
+
+
+def direct_options(fmt, path):
+    return (f'driver={fmt},file.driver=file,file.filename={path},file.aio=native,'
+            'cache.direct=on')
+
+
+def bench_qcow2(runs):
+    raw, qcow2, new = (f'{FILES}/{name}' for name in ('direct.img', 'full.qcow2', 'new.img'))
+    data_file(raw, 1 << 30)
+    if not os.path.exists(qcow2):
+        # Copied once more, so that both files were written from front to end: how the file
+        # system places a file makes more of a difference than the format.
+        run(OURS, 'convert', '-f', 'raw', '-O', 'qcow2', raw, new)
+        with open(new, 'rb') as source, open(qcow2, 'wb') as f:
+            shutil.copyfileobj(source, f, 1 << 20)
+            os.fsync(f.fileno())
+    full_raw, full_qcow2 = direct_options('raw', raw), direct_options('qcow2', qcow2)
+    header('O_DIRECT, Linux AIO, depth 32', 'raw')
+    for what, flags in ('random 4 KiB reads', ['-r']), ('random 4 KiB overwrites', ['-r', '-w']):
+        rate, _ = requests(5000, BLOCK, *flags, '-c', '5000', full_raw)
+        count = max(1000, int(rate * 1.5))
+        args = [*flags, '-c', str(count)]
+        ours, theirs = alternate(runs, lambda: requests(count, BLOCK, *args, full_qcow2),
+                                 lambda: requests(count, BLOCK, *args, full_raw))
+        line(f'{what}: requests a second', ours[0], theirs[0], '>= 0.95')
+        line(f'{what}: CPU time a request, ns', ours[1], theirs[1])
+
+    def first_writes(fmt):
+        fresh(new, *(['cluster_size=64k'] if fmt == 'qcow2' else []))
+        return requests(8192, BLOCK, '-w', '-s', '65536', '-c', '8192', direct_options(fmt, new))
+
+    ours, theirs = alternate(runs, lambda: first_writes('qcow2'), lambda: first_writes('raw'))
+    line('sequential allocating 64 KiB: requests/s', ours[0], theirs[0], '>= 0.9')
+
+    def allocating(tool):
+        fresh(new, 'cluster_size=64k')
+        return requests(4096, tool, 'bench', '-w', '-t', 'none', '-i', 'native', '-d', '32', '-s',
+                        '4096', '-S', '65536', '-c', '4096', '-f', 'qcow2', new)
+
+    header('allocating 4 KiB writes, depth 32', 'qemu-img')
+    ours, theirs = alternate(runs, lambda: allocating(OURS), lambda: allocating(QEMU))
+    line('requests a second', ours[0], theirs[0], '>= 1.5')
+    os.unlink(new)
+
+
 def bench_convert(runs):
     source, target = f'{FILES}/disk.img', f'{FILES}/copy.img'
     if not os.path.exists(source):
@@ -163,7 +223,7 @@ def machine():
 
 def main(args):
     names = {'direct': bench_direct, 'null': bench_null, 'convert': bench_convert,
-             'coroutine': bench_coroutine}
+             'qcow2': bench_qcow2, 'coroutine': bench_coroutine}
     runs = 5
     chosen = []
     check = args[:1] == ['--check']  # of scripts/bench, before it builds: the arguments only
@@ -180,8 +240,8 @@ def main(args):
             return 2
     if check:
         return 0
-    if not QEMU and set(chosen or names) & {'null', 'convert'}:
-        print('scripts/bench: null and convert need qemu-img; install it, or name others',
+    if not QEMU and set(chosen or names) & {'null', 'convert', 'qcow2'}:
+        print('scripts/bench: null, convert and qcow2 need qemu-img; install it, or name others',
               file=sys.stderr)
         return 1
     os.makedirs(FILES, exist_ok=True)
