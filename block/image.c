@@ -160,6 +160,42 @@ const char *bdrv_get_format_name(BlockDriverState *bs)
     return bs->drv ? bs->drv->format_name : NULL;
 }
 
+BlockOptions *bdrv_get_specific_info(BlockDriverState *bs, Error **errp)
+{
+    return bs->drv && bs->drv->bdrv_get_specific_info ? bs->drv->bdrv_get_specific_info(bs, errp)
+                                                      : NULL;
+}
+
+static void set_unless_0(BlockOptions *opts, const char *key, int64_t value)
+{
+    if (value) {
+        blk_options_set_number(opts, key, value);
+    }
+}
+
+BlockOptions *bdrv_get_limits(BlockDriverState *bs)
+{
+    const BlockLimits *bl = &bs->bl;
+    BlockOptions *opts = blk_options_new();
+
+    blk_options_set_number(opts, "request-alignment", bl->request_alignment);
+    set_unless_0(opts, "max-discard", bl->max_pdiscard);
+    set_unless_0(opts, "discard-alignment", bl->pdiscard_alignment);
+    set_unless_0(opts, "max-write-zeroes", bl->max_pwrite_zeroes);
+    set_unless_0(opts, "write-zeroes-alignment", bl->pwrite_zeroes_alignment);
+    set_unless_0(opts, "opt-transfer", bl->opt_transfer);
+    set_unless_0(opts, "max-transfer", bl->max_transfer);
+    set_unless_0(opts, "max-iov", bl->max_iov);
+    blk_options_set_number(opts, "min-mem-alignment", bl->min_mem_alignment);
+    blk_options_set_number(opts, "opt-mem-alignment", bl->opt_mem_alignment);
+    return opts;
+}
+
+bool bdrv_path_has_protocol(const char *path)
+{
+    return path_has_protocol(path);
+}
+
 bool bdrv_is_read_only(BlockDriverState *bs)
 {
     return bs->read_only;

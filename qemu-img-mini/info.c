@@ -2,41 +2,25 @@
 /*
  * qemu-img-mini info: what an image is, for people or as JSON.
  *
- * The image is opened without its backing file and without reading guest data. What is
- * known of a node is gathered first (ImageInfo), then printed in either way. The lines and
- * keys are qemu-img 7.2's; the child nodes are added as QEMU 8 and later do.
+ * The image is opened without its backing file and without reading guest data. With
+ * --backing-chain each backing file is opened in the same way, one after the other; all is
+ * gathered before anything is printed.
  */
 #include "cli.h"
 
 #include <getopt.h>
-#include <jansson.h>
+#include <sys/stat.h>
 
-#include "block/block-image.h"
 #include "qapi/error.h"
-#include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "image-info.h"
 #include "json-output.h"
-
-typedef struct ImageInfo {
-    char *filename;
-    char *format;
-    char *child_name;     /* of the edge that leads here; NULL at the top */
-    int64_t virtual_size; /* bytes */
-    int64_t actual_size;  /* bytes on the host's disk, negative: not known */
-    int cluster_size;     /* bytes, 0: none */
-    bool has_dirty_flag;
-    bool dirty;
-    bool encrypted;
-    char *backing_name;   /* as the image holds it; NULL: none */
-    char *backing_path;   /* the file that it means; NULL: cannot be told */
-    char *backing_format; /* NULL: not recorded */
-    GPtrArray *children; /* of ImageInfo */
-} ImageInfo;
 
 typedef struct InfoArgs {
     CliImage image;
     bool json;
     bool chain;
+    bool limits;
 } InfoArgs;
 
 static const CliOption info_cli_options[] = {
@@ -46,187 +30,121 @@ static const CliOption info_cli_options[] = {
     { 'f', "format", "FMT", "format of the image (default: look)" },
     { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" },
     { CLI_OPT_BACKING_CHAIN, "backing-chain", NULL, "the backing files as well" },
+    { CLI_OPT_LIMITS, "limits", NULL, "what requests can be like as well" },
     CLI_FORCE_SHARE_OPTION,
     {},
 };
 
-/* --- gathering --- */
+/* --- the images --- */
 
-static void image_info_free(void *opaque)
+/* The files seen so far, to find a chain that comes back to itself. */
+typedef struct SeenFiles {
+    GHashTable *names;  /* as they were written */
+    GHashTable *inodes; /* "DEVICE:INODE" */
+} SeenFiles;
+
+/* False when @filename is among them already. */
+static bool add_seen(SeenFiles *seen, const char *filename)
 {
-    ImageInfo *info = opaque;
+    struct stat st;
 
-    if (info) {
-        g_free(info->filename);
-        g_free(info->format);
-        g_free(info->child_name);
-        g_free(info->backing_name);
-        g_free(info->backing_path);
-        g_free(info->backing_format);
-        g_ptr_array_unref(info->children);
-        g_free(info);
+    if (!g_hash_table_add(seen->names, g_strdup(filename))) {
+        return false;
     }
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageInfo, image_info_free)
-
-static ImageInfo *gather(BlockDriverState *bs, const char *child_name);
-
-static void gather_child(void *opaque, const char *name, BlockDriverState *child)
-{
-    ImageInfo *info = opaque;
-    g_ptr_array_add(info->children, gather(child, name));
-}
-
-static ImageInfo *gather(BlockDriverState *bs, const char *child_name)
-{
-    ImageInfo *info = g_new0(ImageInfo, 1);
-    BlockDriverInfo bdi = {};
-
-    info->filename = g_strdup(bdrv_get_filename(bs));
-    info->format = g_strdup(bdrv_get_format_name(bs));
-    info->child_name = g_strdup(child_name);
-    info->virtual_size = bdrv_getlength(bs);
-    info->actual_size = bdrv_get_allocated_file_size(bs);
-    info->encrypted = bdrv_is_encrypted(bs);
-    info->backing_name = g_strdup(bdrv_get_backing_filename(bs));
-    info->backing_path = bdrv_get_full_backing_filename(bs, NULL);
-    info->backing_format = g_strdup(bdrv_get_backing_format_name(bs));
-    if (bdrv_get_info(bs, &bdi) >= 0) {
-        info->has_dirty_flag = true;
-        info->dirty = bdi.is_dirty;
-        info->cluster_size = bdi.cluster_size;
-    }
-    info->children = g_ptr_array_new_with_free_func(image_info_free);
-    bdrv_iterate_children(bs, gather_child, info);
-    return info;
+    return stat(filename, &st) < 0 ||
+           g_hash_table_add(seen->inodes, g_strdup_printf("%" PRIu64 ":%" PRIu64,
+                                                          (uint64_t)st.st_dev,
+                                                          (uint64_t)st.st_ino));
 }
 
 /* NULL and a message on failure. */
-static ImageInfo *gather_image(const CliImage *image)
+static ImageInfo *gather_image(const CliImage *image, bool limits)
 {
     g_autoptr(BlockBackend) blk = cli_open_image(image);
+    Error *err = NULL;
 
     if (!blk) {
         return NULL;
     }
-    g_autoptr(ImageInfo) info = gather(blk_bs(blk), NULL);
-    if (info->virtual_size < 0) {
-        error_report("Can't get image size '%s': %s", info->filename,
-                     strerror(-info->virtual_size));
-        return NULL;
+    ImageInfo *info = image_info_gather(blk_bs(blk), limits, &err);
+    if (!info) {
+        error_report_err(err);
     }
-    return g_steal_pointer(&info);
+    return info;
 }
 
-/* --- JSON --- */
-
-static json_t *json_text(const char *s)
-{
-    /* A file name may be any bytes, JSON is UTF-8. */
-    g_autofree char *valid = g_utf8_make_valid(s, -1);
-    return json_string(valid);
-}
-
-static bool is_host_file(const ImageInfo *info)
-{
-    return !strcmp(info->format, "file") || !strcmp(info->format, "host_device");
-}
-
-static json_t *to_json(const ImageInfo *info)
-{
-    json_t *obj = json_object();
-    json_t *children = json_array();
-
-    for (guint i = 0; i < info->children->len; i++) {
-        const ImageInfo *child = info->children->pdata[i];
-        json_array_append_new(children, json_pack("{s:o, s:o}", "name",
-                                                  json_text(child->child_name), "info",
-                                                  to_json(child)));
-    }
-    json_object_set_new(obj, "children", children);
-    if (info->backing_format) {
-        json_object_set_new(obj, "backing-filename-format", json_text(info->backing_format));
-    }
-    json_object_set_new(obj, "virtual-size", json_integer(info->virtual_size));
-    json_object_set_new(obj, "filename", json_text(info->filename));
-    if (info->cluster_size) {
-        json_object_set_new(obj, "cluster-size", json_integer(info->cluster_size));
-    }
-    json_object_set_new(obj, "format", json_text(info->format));
-    if (info->actual_size >= 0) {
-        json_object_set_new(obj, "actual-size", json_integer(info->actual_size));
-    }
-    if (info->child_name && is_host_file(info)) {
-        json_object_set_new(obj, "format-specific",
-                            json_pack("{s:s, s:{}}", "type", "file", "data"));
-    }
-    if (info->backing_path) {
-        json_object_set_new(obj, "full-backing-filename", json_text(info->backing_path));
-    }
-    if (info->backing_name) {
-        json_object_set_new(obj, "backing-filename", json_text(info->backing_name));
-    }
-    if (info->encrypted) {
-        json_object_set_new(obj, "encrypted", json_true());
-    }
-    if (info->has_dirty_flag) {
-        json_object_set_new(obj, "dirty-flag", json_boolean(info->dirty));
-    }
-    return obj;
-}
-
-/* --- for people --- */
-
-static void print_size_line(int indent, const char *what, int64_t bytes)
-{
-    g_autofree char *text = size_to_str(bytes);
-    printf("%*s%s: %s (%" PRId64 " bytes)\n", indent, "", what, text, bytes);
-}
-
-static void print_backing(const ImageInfo *info, int indent)
+/* @image becomes the backing file of @info. False at the end, and, with *@failed, on failure. */
+static bool go_to_backing(CliImage *image, const ImageInfo *info, bool *failed)
 {
     if (!info->backing_name) {
-        return;
+        return false;
     }
-    printf("%*sbacking file: %s", indent, "", info->backing_name);
     if (!info->backing_path) {
-        printf(" (cannot determine actual path)");
-    } else if (strcmp(info->backing_name, info->backing_path)) {
-        printf(" (actual path: %s)", info->backing_path);
+        error_report("Could not determine the path of the backing file '%s'",
+                     info->backing_name);
+        *failed = true;
+        return false;
     }
-    printf("\n");
-    if (info->backing_format) {
-        printf("%*sbacking file format: %s\n", indent, "", info->backing_format);
+    if (bdrv_path_has_protocol(info->backing_path)) {
+        error_report("Backing file '%s': only plain file names are followed from within an image",
+                     info->backing_path);
+        *failed = true;
+        return false;
     }
+    image->filename = info->backing_path;
+    image->format = info->backing_format;
+    image->image_opts = false;
+    return true;
 }
 
-/* @path names the node within the graph: "/file"; "" at the top. */
-static void print_human(const ImageInfo *info, int indent, const char *path)
+static void free_info(void *info)
 {
-    bool top = !*path;
+    image_info_free(info);
+}
 
-    printf("%*s%s: %s\n", indent, "", top ? "image" : "filename", info->filename);
-    printf("%*s%s: %s\n", indent, "", top ? "file format" : "protocol type", info->format);
-    print_size_line(indent, top ? "virtual size" : "file length", info->virtual_size);
-    g_autofree char *disk =
-        info->actual_size < 0 ? g_strdup("unavailable") : size_to_str(info->actual_size);
-    printf("%*sdisk size: %s\n", indent, "", disk);
-    if (info->encrypted) {
-        printf("%*sencrypted: yes\n", indent, "");
-    }
-    if (info->cluster_size) {
-        printf("%*scluster_size: %d\n", indent, "", info->cluster_size);
-    }
-    if (info->has_dirty_flag && info->dirty) {
-        printf("%*scleanly shut down: no\n", indent, "");
-    }
-    print_backing(info, indent);
-    for (guint i = 0; i < info->children->len; i++) {
-        const ImageInfo *child = info->children->pdata[i];
-        g_autofree char *child_path = g_strdup_printf("%s/%s", path, child->child_name);
+/* The image and, if wanted, what it lies on. NULL and a message on failure. */
+static GPtrArray *gather_chain(const InfoArgs *args)
+{
+    g_autoptr(GPtrArray) chain = g_ptr_array_new_with_free_func(free_info);
+    g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GHashTable) inodes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    SeenFiles seen = { names, inodes };
+    CliImage image = args->image;
+    ImageInfo *info;
+    bool failed = false;
 
-        printf("%*sChild node '%s':\n", indent, "", child_path);
-        print_human(child, indent + 4, child_path);
+    do {
+        if (!add_seen(&seen, image.filename)) {
+            error_report("Backing file '%s' creates an infinite loop.", image.filename);
+            return NULL;
+        }
+        info = gather_image(&image, args->limits);
+        if (!info) {
+            return NULL;
+        }
+        g_ptr_array_add(chain, info);
+    } while (args->chain && go_to_backing(&image, info, &failed));
+    return failed ? NULL : g_steal_pointer(&chain);
+}
+
+static void print_json(const GPtrArray *chain, bool list)
+{
+    json_t *json = json_array();
+
+    for (guint i = 0; i < chain->len; i++) {
+        json_array_append_new(json, image_info_to_json(chain->pdata[i]));
+    }
+    json_output_print(list ? json : json_array_get(json, 0));
+    json_decref(json);
+}
+
+static void print_human(const GPtrArray *chain)
+{
+    for (guint i = 0; i < chain->len; i++) {
+        if (i > 0) {
+            putchar('\n');
+        }
+        image_info_print(chain->pdata[i]);
     }
 }
 
@@ -251,6 +169,9 @@ static bool parse_args(const Command *cmd, int argc, char **argv, InfoArgs *args
             break;
         case CLI_OPT_BACKING_CHAIN:
             args->chain = true;
+            break;
+        case CLI_OPT_LIMITS:
+            args->limits = true;
             break;
         case CLI_OPT_IMAGE_OPTS:
             args->image.image_opts = true;
@@ -281,20 +202,15 @@ static int info_run(const Command *cmd, int argc, char **argv)
     if (!parse_args(cmd, argc, argv, &args)) {
         return EXIT_FAILURE;
     }
-    g_autoptr(ImageInfo) info = gather_image(&args.image);
-    if (!info) {
+    g_autoptr(GPtrArray) chain = gather_chain(&args);
+    if (!chain) {
         return EXIT_FAILURE;
     }
-    if (!args.json) {
-        print_human(info, 0, "");
-        return EXIT_SUCCESS;
+    if (args.json) {
+        print_json(chain, args.chain);
+    } else {
+        print_human(chain);
     }
-    json_t *json = to_json(info);
-    if (args.chain) {
-        json = json_pack("[o]", json);
-    }
-    json_output_print(json);
-    json_decref(json);
     return EXIT_SUCCESS;
 }
 

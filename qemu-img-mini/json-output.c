@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * JSON on stdout: see json-output.h. jansson writes the scalars; the layout is done here
- * because an empty object or list takes two lines in QEMU's.
+ * because an empty object or list takes two lines in QEMU's. Keys are put in the order in
+ * which QEMU prints them.
  */
 #include "json-output.h"
 
 #include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "block/block-options.h"
 
 static void print_value(const json_t *value, int level);
 
@@ -24,23 +27,46 @@ static void new_line(int level)
     printf("\n%*s", 4 * level, "");
 }
 
+typedef struct Member {
+    const char *key;
+    const json_t *value;
+    unsigned rank;
+    size_t index;
+} Member;
+
+static int compare_members(const void *pa, const void *pb)
+{
+    const Member *a = pa, *b = pb;
+
+    if (a->rank != b->rank) {
+        return a->rank < b->rank ? -1 : 1;
+    }
+    return a->index > b->index ? -1 : 1; /* set last, printed first */
+}
+
 static void print_object(const json_t *object, int level)
 {
-    const char *separator = "";
+    size_t n = json_object_size(object);
+    g_autofree Member *members = g_new(Member, n);
     const char *key;
     json_t *value;
+    size_t i = 0;
 
-    putchar('{');
     json_object_foreach((json_t *)object, key, value) {
-        json_t *name = json_string(key);
+        members[i] = (Member) { key, value, blk_options_json_rank(key), i };
+        i++;
+    }
+    qsort(members, n, sizeof(*members), compare_members);
+    putchar('{');
+    for (i = 0; i < n; i++) {
+        json_t *name = json_string(members[i].key);
 
-        fputs(separator, stdout);
+        fputs(i ? "," : "", stdout);
         new_line(level + 1);
         print_scalar(name);
         fputs(": ", stdout);
-        print_value(value, level + 1);
+        print_value(members[i].value, level + 1);
         json_decref(name);
-        separator = ",";
     }
     new_line(level);
     putchar('}');

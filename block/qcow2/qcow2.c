@@ -16,6 +16,7 @@
 #include "block/block-image.h"
 
 #include "qcow2-create.h"
+#include "qcow2-info.h"
 #include "qcow2-open.h"
 #include "qcow2-read.h"
 #include "qcow2-state.h"
@@ -91,6 +92,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_truncate = qcow2_co_truncate,
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
+    .bdrv_get_specific_info = qcow2_get_specific_info,
     .bdrv_has_zero_init = qcow2_has_zero_init,
     .strong_runtime_opts = qcow2_strong_options,
 };

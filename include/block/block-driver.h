@@ -153,6 +153,12 @@ struct BlockDriver {
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
     int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs, BlockDriverInfo *bdi);
+    /*
+     * What only this format knows of an image, for `info`: a map of typed values with the
+     * names of QEMU's ImageInfoSpecific ("refcount-bits"), nested by dots. NULL: nothing, or
+     * an error with @errp. Home thread, not in a coroutine.
+     */
+    BlockOptions *(*bdrv_get_specific_info)(BlockDriverState *bs, Error **errp);
     /* The length can change behind our back (devices): whoever asks gets a fresh one. */
     bool has_variable_length;
     /* NULL: what the file child says, 0 without one. */

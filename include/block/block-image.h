@@ -53,6 +53,18 @@ int64_t bdrv_getlength(BlockDriverState *bs);
 /* Bytes that the image takes on the host's disk, or -errno. */
 int64_t bdrv_get_allocated_file_size(BlockDriverState *bs);
 int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+/*
+ * What the format alone knows of the image ("compat" -> "1.1", "bitmaps.0.name" ...); keys and
+ * types are those of QEMU's ImageInfoSpecific. To be freed; NULL: nothing, or an error with @errp.
+ */
+BlockOptions *bdrv_get_specific_info(BlockDriverState *bs, Error **errp);
+/*
+ * What requests to the node can be like, by the names of QEMU's BlockLimitsInfo. To be freed,
+ * never NULL.
+ */
+BlockOptions *bdrv_get_limits(BlockDriverState *bs);
+/* "abc:..." (and not "./abc:..."): to be taken by a protocol driver, or as "json:". */
+bool bdrv_path_has_protocol(const char *path);
 bool bdrv_is_read_only(BlockDriverState *bs);
 bool bdrv_is_encrypted(BlockDriverState *bs);
 /* The driver stores nothing itself but passes on to a child. */

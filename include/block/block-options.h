@@ -30,6 +30,10 @@ const char *blk_options_key(const BlockOptions *opts, size_t i);
 void blk_options_set(BlockOptions *opts, const char *key, const char *value);
 void G_GNUC_PRINTF(3, 4)
     blk_options_setf(BlockOptions *opts, const char *key, const char *fmt, ...);
+/* The same for what JSON has types for; as strings they are "true", "false", decimal, "[]". */
+void blk_options_set_bool(BlockOptions *opts, const char *key, bool value);
+void blk_options_set_number(BlockOptions *opts, const char *key, int64_t value);
+void blk_options_set_empty_list(BlockOptions *opts, const char *key);
 /* Sets @key only if it is not there yet. */
 void blk_options_set_default(BlockOptions *opts, const char *key, const char *value);
 void blk_options_del(BlockOptions *opts, const char *key);
@@ -74,9 +78,14 @@ bool blk_options_parse_json(BlockOptions *opts, const char *json, Error **errp);
 
 /*
  * The map as one line of JSON, nested again; to be freed with g_free(). What came
- * as a JSON number or boolean goes out as one.
+ * as a JSON number or boolean goes out as one. Keys stand in QEMU's order.
  */
 char *blk_options_to_json(const BlockOptions *opts);
+/*
+ * QEMU prints an object's keys in the order of its hash table: by ascending rank, and of
+ * those with the same rank the one that was set later comes first.
+ */
+unsigned blk_options_json_rank(const char *key);
 
 G_END_DECLS
 #pragma GCC visibility pop

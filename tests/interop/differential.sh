@@ -44,7 +44,8 @@ normalise() {
     elif [ "$(head -c 1 "$1")" = '[' ]; then
         jq --indent 4 'map(del(.children))' "$1"
     else
-        sed -e "/^Child node '/,\$d" -e 's/in [0-9.]* seconds/in X seconds/' "$1"
+        awk "/^Child node '/ { child = 1; next } child && /^ / { next } { child = 0; print }" "$1" |
+            sed -e 's/in [0-9.]* seconds/in X seconds/'
     fi
 }
 

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * BlockOptions from and to JSON. Nested objects and lists become dotted keys and back. Where
+ * QEMU prints JSON, keys stand in the order of its hash table; so do ours.
+ */
+#include "qemu/osdep.h"
+#include <jansson.h>
+#include "options-internal.h"
+
+/* --- reading --- */
+
+static bool flatten(BlockOptions *opts, const char *key, json_t *value, int depth,
+                    Error **errp);
+
+static bool flatten_child(BlockOptions *opts, const char *parent, const char *name,
+                          json_t *value, int depth, Error **errp)
+{
+    g_autofree char *key =
+        *parent ? g_strdup_printf("%s.%s", parent, name) : g_strdup(name);
+
+    return flatten(opts, key, value, depth + 1, errp);
+}
+
+static bool flatten_leaf(BlockOptions *opts, const char *key, json_t *value, Error **errp)
+{
+    if (blk_options_count(opts) >= OPTIONS_MAX_ENTRIES) {
+        error_setg(errp, "More than %d options", OPTIONS_MAX_ENTRIES);
+        return false;
+    }
+    if (json_is_string(value)) {
+        if (strlen(json_string_value(value)) != json_string_length(value)) {
+            error_setg(errp, "The value of option '%s' holds a zero byte", key);
+            return false;
+        }
+        options_set_kind(opts, key, json_string_value(value), VALUE_STRING);
+    } else if (json_is_boolean(value)) {
+        options_set_kind(opts, key, json_is_true(value) ? "true" : "false", VALUE_LITERAL);
+    } else {
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+        options_set_kind(opts, key, text, VALUE_LITERAL);
+        free(text);
+    }
+    return true;
+}
+
+static bool flatten(BlockOptions *opts, const char *key, json_t *value, int depth,
+                    Error **errp)
+{
+    const char *name;
+    json_t *item;
+    size_t i;
+
+    if (depth > OPTIONS_MAX_DEPTH) {
+        error_setg(errp, "JSON is nested too deeply");
+        return false;
+    }
+    if (json_is_object(value)) {
+        json_object_foreach(value, name, item)
+        {
+            if (!flatten_child(opts, key, name, item, depth, errp)) {
+                return false;
+            }
+        }
+        return true;
+    }
+    if (json_is_array(value)) {
+        json_array_foreach(value, i, item)
+        {
+            g_autofree char *index = g_strdup_printf("%zu", i);
+
+            if (!flatten_child(opts, key, index, item, depth, errp)) {
+                return false;
+            }
+        }
+        return true;
+    }
+    /* An absent value is what null means for an option. */
+    return json_is_null(value) || flatten_leaf(opts, key, value, errp);
+}
+
+bool blk_options_parse_json(BlockOptions *opts, const char *json, Error **errp)
+{
+    g_autoptr(BlockOptions) fresh = blk_options_new();
+    json_error_t jerr;
+    json_t *root;
+    bool ok;
+
+    if (strlen(json) > OPTIONS_MAX_JSON_BYTES) {
+        error_setg(errp, "Could not parse the JSON options: longer than %d bytes",
+                   OPTIONS_MAX_JSON_BYTES);
+        return false;
+    }
+    root = json_loads(json, JSON_REJECT_DUPLICATES, &jerr);
+    if (!root) {
+        error_setg(errp, "Could not parse the JSON options: %s", jerr.text);
+        return false;
+    }
+    if (!json_is_object(root)) {
+        error_setg(errp, "Invalid JSON object given");
+        json_decref(root);
+        return false;
+    }
+    ok = flatten(fresh, "", root, 0, errp);
+    json_decref(root);
+    if (ok) {
+        blk_options_merge(opts, fresh, true);
+    }
+    return ok;
+}
+
+/* --- writing --- */
+
+/*
+ * The order of QEMU's hash table of 512 buckets (TDB's hash function), by which the order of
+ * keys in its output can be told.
+ */
+unsigned blk_options_json_rank(const char *key)
+{
+    uint32_t hash = UINT32_C(0x238f13af) * (uint32_t)strlen(key);
+
+    for (size_t i = 0; key[i]; i++) {
+        hash += (uint32_t)(uint8_t)key[i] << (i * 5 % 24);
+    }
+    return (UINT32_C(1103515243) * hash + 12345) % 512;
+}
+
+/* File names need not be UTF-8, JSON must be: what is not is replaced. */
+static json_t *json_text(const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+
+    return json_string(valid);
+}
+
+static json_t *entry_to_json(const Entry *e)
+{
+    json_t *value = NULL;
+
+    if (e->kind == VALUE_LITERAL) {
+        value = json_loads(e->value, JSON_DECODE_ANY, NULL);
+    }
+    return value ? value : json_text(e->value);
+}
+
+/* Puts @e where its dots say; false: a part of the path is a value already. */
+static bool nest(json_t *root, const Entry *e)
+{
+    g_auto(GStrv) parts = g_strsplit(e->key, ".", OPTIONS_MAX_DEPTH + 2);
+    json_t *node = root;
+    size_t i;
+
+    for (i = 0; parts[i] && parts[i + 1]; i++) {
+        json_t *next = json_object_get(node, parts[i]);
+
+        if (!next) {
+            next = json_object();
+            if (json_object_set_new(node, parts[i], next) < 0) {
+                return false;
+            }
+        } else if (!json_is_object(next)) {
+            return false;
+        }
+        node = next;
+    }
+    if (!parts[i] || json_object_get(node, parts[i])) {
+        return false;
+    }
+    return json_object_set_new(node, parts[i], entry_to_json(e)) == 0;
+}
+
+typedef struct Member {
+    const char *name;
+    json_t *value; /* borrowed */
+    unsigned rank;
+    size_t index;
+} Member;
+
+static int compare_members(const void *pa, const void *pb)
+{
+    const Member *a = pa, *b = pb;
+
+    if (a->rank != b->rank) {
+        return a->rank < b->rank ? -1 : 1;
+    }
+    return a->index > b->index ? -1 : 1; /* a bucket's newest comes first */
+}
+
+/* A copy whose objects have their keys in order, and where {"0": a, "1": b} is a list again. */
+static json_t *tidy(json_t *value)
+{
+    size_t n = json_object_size(value);
+    g_autofree Member *members = g_new(Member, n);
+    bool list = n > 0;
+    const char *name;
+    json_t *item, *copy;
+    size_t i = 0;
+
+    if (!json_is_object(value)) {
+        return json_incref(value);
+    }
+    json_object_foreach(value, name, item)
+    {
+        g_autofree char *index = g_strdup_printf("%zu", i);
+
+        list = list && !strcmp(name, index);
+        members[i] = (Member){ name, item, blk_options_json_rank(name), i };
+        i++;
+    }
+    if (list) {
+        copy = json_array();
+    } else {
+        copy = json_object();
+        qsort(members, n, sizeof(*members), compare_members);
+    }
+    for (i = 0; i < n; i++) {
+        if (list) {
+            json_array_append_new(copy, tidy(members[i].value));
+        } else {
+            json_object_set_new(copy, members[i].name, tidy(members[i].value));
+        }
+    }
+    return copy;
+}
+
+char *blk_options_to_json(const BlockOptions *opts)
+{
+    json_t *root = json_object();
+    json_t *sorted;
+    char *text, *result;
+
+    for (size_t i = 0; i < blk_options_count(opts); i++) {
+        const Entry *e = options_entry(opts, i);
+
+        if (!nest(root, e)) {
+            g_autofree char *key = g_utf8_make_valid(e->key, -1);
+
+            json_object_set_new(root, key, entry_to_json(e));
+        }
+    }
+    sorted = tidy(root);
+    text = json_dumps(sorted, JSON_ENSURE_ASCII);
+    result = g_strdup(text);
+    free(text);
+    json_decref(sorted);
+    json_decref(root);
+    return result;
+}
