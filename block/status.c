@@ -71,8 +71,8 @@ static int coroutine_fn refine_by_child(BlockDriverState *file, int64_t map, int
     if (child < 0) {
         return ret; /* it was only to know better */
     }
-    if (child_pnum == 0) {
-        return ret | BDRV_BLOCK_ZERO; /* beyond the end of the child */
+    if ((child & BDRV_BLOCK_EOF) && (child_pnum == 0 || (child & BDRV_BLOCK_ZERO))) {
+        return ret | BDRV_BLOCK_ZERO; /* up to the end of the child and beyond there are zeroes */
     }
     *pnum = child_pnum;
     return ret | (child & BDRV_BLOCK_ZERO);

@@ -111,11 +111,6 @@ bool qcow2_decode_entry(const BDRVQcow2State *s, const uint64_t word[2], uint64_
     return !s->external && start >= s->cluster_size && start < QCOW2_MAX_HOST_OFFSET;
 }
 
-static bool has_host(Qcow2Kind kind)
-{
-    return kind == QCOW2_NORMAL || kind == QCOW2_ZERO_ALLOC || kind == QCOW2_UNALLOCATED_ALLOC;
-}
-
 static void read_entry(const BDRVQcow2State *s, const uint64_t *data, unsigned index,
                        uint64_t word[2])
 {
@@ -143,7 +138,7 @@ static bool decode_run(const BDRVQcow2State *s, const uint64_t *data, uint64_t o
         read_entry(s, data, index, word);
         if (!qcow2_decode_entry(s, word, offset + ext->bytes, &next) ||
             next.kind != ext->kind || next.copied != ext->copied ||
-            (has_host(ext->kind) && next.host != ext->host + ext->bytes)) {
+            (qcow2_kind_has_host(ext->kind) && next.host != ext->host + ext->bytes)) {
             break;
         }
         ext->bytes += next.bytes;

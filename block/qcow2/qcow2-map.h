@@ -18,6 +18,11 @@ typedef enum Qcow2Kind {
     QCOW2_COMPRESSED,
 } Qcow2Kind;
 
+static inline bool qcow2_kind_has_host(Qcow2Kind kind)
+{
+    return kind == QCOW2_NORMAL || kind == QCOW2_ZERO_ALLOC || kind == QCOW2_UNALLOCATED_ALLOC;
+}
+
 /* A run of one kind, contiguous in the file where it has a host offset. */
 typedef struct Qcow2Extent {
     Qcow2Kind kind;

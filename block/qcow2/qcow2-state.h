@@ -100,6 +100,13 @@ typedef struct Qcow2EpochShard {
     QEMU_ALIGNED(64) unsigned users[2]; /* atomic; requests of even and odd epochs */
 } Qcow2EpochShard;
 
+/* Is the file sparse where the image has clusters? See qcow2-status.c. */
+typedef enum Qcow2Holes {
+    QCOW2_HOLES_UNKNOWN,
+    QCOW2_HOLES_NONE,
+    QCOW2_HOLES_SOME,
+} Qcow2Holes;
+
 typedef struct Qcow2RangeLock Qcow2RangeLock;
 
 typedef struct BDRVQcow2State {
@@ -126,6 +133,7 @@ typedef struct BDRVQcow2State {
     bool corrupt;                /* damage, or it is not known what the disk holds: no more writes */
     bool corruption_reported;
     bool first_write_done;       /* qcow2-first-write.h */
+    Qcow2Holes holes;
     uint64_t size;               /* bytes of the virtual disk */
     uint64_t *l1;                /* host byte order; old arrays live until close */
     uint32_t l1_size;

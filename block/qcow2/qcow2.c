@@ -6,7 +6,8 @@
  *   qcow2-format.h       the format on the disk       qcow2-header.c   parsing the header
  *   qcow2-state.h        an open image, its locks     qcow2-open.c     opening and closing
  *   qcow2-map.c          guest offset to host         qcow2-l2cache.c  L2 slices in RAM
- *   qcow2-read.c         reading, block status        qcow2-write.c    writing, copy-on-write
+ *   qcow2-read.c         reading                      qcow2-write.c    writing, copy-on-write
+ *   qcow2-status.c       block status                 qcow2-info.c     facts for info
  *   qcow2-zero.c         zeroes and discards          qcow2-range.c    who changes which cluster
  *   qcow2-refcount.c     refcounts                    qcow2-alloc.c    finding free clusters
  *   qcow2-writeback.c    metadata to the disk         qcow2-reclaim.c  clusters given up
