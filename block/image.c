@@ -88,6 +88,11 @@ const BlockCreateOption *bdrv_create_options(const BlockDriver *drv)
     return drv->bdrv_co_create_opts ? drv->create_opts : NULL;
 }
 
+bool bdrv_driver_can_compress(const BlockDriver *drv)
+{
+    return drv->bdrv_co_pwritev_compressed_part;
+}
+
 const BlockCreateOption *bdrv_protocol_create_options(const char *filename, Error **errp)
 {
     BlockDriver *drv = bdrv_find_protocol(filename, true, errp);

@@ -10,13 +10,18 @@
  *
  * What the sources say about themselves (block status) saves reading: zeroes are not read,
  * and not written either where the target has zeroes already. In what is read, runs of
- * zeroes become holes.
+ * zeroes become holes. A target with a backing file gets only what the source's own layer holds.
+ *
+ * Compressed data goes out by the cluster. The format keeps streams in the order in which the
+ * writes arrive, so many may be under way at once, and the file is the same for any number.
  *
  * All coroutines run in the main thread; between two yields the state is one's own.
  */
 #include "convert-copy.h"
 
 #include "qemu/osdep.h"
+#include "block/block-driver.h"
+#include "block/block-image.h"
 #include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
@@ -32,7 +37,11 @@
 #define CHUNK_BYTES (1024 * 1024)
 /* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
 #define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
-/* As many chunks are being written at once with in_order. */
+/*
+ * As many chunks are being written at once with in_order. A format that allocates clusters
+ * gets one at a time, as otherwise their order in the file would depend on luck; but as many as
+ * there are if they are compressed.
+ */
 #define IN_ORDER_WRITES 2
 /* The survey of what there is to copy stops here: it must not take long itself. */
 #define SURVEY_MAX_EXTENTS 20000
@@ -44,6 +53,12 @@
 #define SMALL_EXTENT_BYTES (64 * 1024)
 #define MANY_SMALL_EXTENTS 8
 #define SMALL_EXTENT_PROBE 2
+
+typedef enum ExtentKind {
+    EXTENT_DATA,
+    EXTENT_ZERO,
+    EXTENT_BACKING, /* the target's backing file has it */
+} ExtentKind;
 
 typedef enum ChunkKind {
     CHUNK_DATA,       /* read it */
@@ -77,13 +92,14 @@ struct Copy {
     CoMutex planner;     /* guards the next six */
     const CopySource *source;
     int64_t position;    /* next byte to hand out */
-    int64_t extent_end;  /* up to here the status is extent_zero's */
-    bool extent_zero;
+    int64_t extent_end;  /* up to here it is of this kind */
+    ExtentKind extent_kind;
     unsigned small_extents; /* seen in a row */
     uint64_t next_number;
 
     uint64_t next_write; /* the chunk whose turn it is (in_order) */
     unsigned writing;    /* chunks */
+    unsigned max_writing;
     uint64_t work_done;      /* bytes, for the progress; */
     uint64_t work_total;     /* in what is to be read and written */
     bool surveyed;
@@ -124,8 +140,38 @@ static void work_advance(Copy *c, int64_t bytes)
 
 /* --- planning: what comes next --- */
 
-/* The status at @offset, which lies in @s: zero or data, up to *@end. 0 or -errno. */
-static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, bool *zero,
+/* From which byte of the target on there is no backing file below; or none at all: never. */
+static bool behind_backing(const CopyJob *job, int64_t offset)
+{
+    return job->target_backing_length >= 0 && offset >= job->target_backing_length;
+}
+
+static ExtentKind kind_of_status(const CopyJob *job, int64_t offset, int status)
+{
+    if (status & BDRV_BLOCK_ZERO) {
+        return behind_backing(job, offset) ? EXTENT_BACKING : EXTENT_ZERO;
+    }
+    return job->target_has_backing && !(status & BDRV_BLOCK_DATA) ? EXTENT_BACKING : EXTENT_DATA;
+}
+
+/* The block status at @offset of the target. Bits with *@pnum, or -errno. */
+static int coroutine_fn ask_status(Copy *c, const CopySource *s, int64_t offset, int64_t *pnum)
+{
+    int64_t in_source = offset - s->start, bytes = s->length - in_source;
+
+    *pnum = 0;
+    if (!c->job->target_has_backing) {
+        return blk_co_block_status(s->blk, in_source, bytes, pnum);
+    }
+    if (c->job->target_backing_length > offset) {
+        /* Zeroes count otherwise from there on. */
+        bytes = MIN(bytes, c->job->target_backing_length - offset);
+    }
+    return bdrv_co_block_status_above(blk_bs(s->blk), s->base, in_source, bytes, pnum, NULL, NULL);
+}
+
+/* The kind of what is at @offset, which lies in @s, and up to *@end. 0 or -errno. */
+static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, ExtentKind *kind,
                                   int64_t *end)
 {
     int64_t in_source = offset - s->start;
@@ -133,17 +179,17 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
 
     if (in_source >= s->length) {
         /* The rest of the last sector. */
-        *zero = true;
+        *kind = kind_of_status(c->job, offset, BDRV_BLOCK_ZERO);
         *end = s->end;
         return 0;
     }
-    if (c->small_extents >= MANY_SMALL_EXTENTS) {
+    if (c->small_extents >= MANY_SMALL_EXTENTS && !c->job->target_has_backing) {
         c->small_extents -= SMALL_EXTENT_PROBE;
-        *zero = false;
+        *kind = EXTENT_DATA;
         *end = MIN(ROUND_DOWN(offset + c->chunk_bytes, c->chunk_bytes), s->start + s->length);
         return 0;
     }
-    int ret = blk_co_block_status(s->blk, in_source, s->length - in_source, &pnum);
+    int ret = ask_status(c, s, offset, &pnum);
     if (ret < 0) {
         if (!c->job->salvage) {
             fail(c, "error while reading block status at offset %" PRIu64 ": %s (source '%s'; "
@@ -152,33 +198,55 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
             return ret;
         }
         /* Reading will show what is there. */
-        ret = 0;
+        ret = BDRV_BLOCK_DATA;
         pnum = MIN(c->chunk_bytes, s->length - in_source);
     }
     g_assert(pnum > 0);
     c->small_extents = pnum < SMALL_EXTENT_BYTES ? c->small_extents + 1 : 0;
-    *zero = ret & BDRV_BLOCK_ZERO;
+    *kind = kind_of_status(c->job, offset, ret);
     *end = offset + pnum;
-    if (*end - s->start == s->length && s->length < s->end && *zero) {
+    if (*end - s->start == s->length && s->length < s->end && *kind != EXTENT_DATA) {
         *end = s->end;
     }
     return 0;
 }
 
+/* Clusters are compressed as a whole: those that are of several kinds count as data. */
+static void round_extent(Copy *c)
+{
+    int64_t cluster = c->job->compressed, bytes = c->extent_end - c->position;
+
+    if (!cluster) {
+        return;
+    }
+    if (bytes >= cluster) {
+        c->extent_end = c->position + ROUND_DOWN(bytes, cluster);
+    } else if (c->extent_end < c->total) {
+        c->extent_kind = EXTENT_DATA;
+        c->extent_end = MIN(c->position + cluster, c->total);
+    }
+}
+
+static bool needs_no_work(const Copy *c, ExtentKind kind)
+{
+    return kind == EXTENT_BACKING ||
+           (kind == EXTENT_ZERO && c->job->target_is_zero && c->job->min_sparse);
+}
+
 /* Makes the fields of the planner describe c->position, going past what needs no work. */
 static bool coroutine_fn find_work(Copy *c)
 {
-    const CopyJob *job = c->job;
-
     while (!c->failed && c->position < c->total) {
         while (c->position >= c->source->end) {
             c->source++;
         }
-        if (c->position >= c->extent_end &&
-            extent_at(c, c->source, c->position, &c->extent_zero, &c->extent_end) < 0) {
-            return false;
+        if (c->position >= c->extent_end) {
+            if (extent_at(c, c->source, c->position, &c->extent_kind, &c->extent_end) < 0) {
+                return false;
+            }
+            round_extent(c);
         }
-        if (!c->extent_zero || !job->target_is_zero || !job->min_sparse) {
+        if (!needs_no_work(c, c->extent_kind)) {
             return true;
         }
         c->position = c->extent_end;
@@ -198,7 +266,7 @@ static bool coroutine_fn next_chunk(Copy *c, Chunk *chunk)
         return false;
     }
     chunk->kind = CHUNK_DATA;
-    if (c->extent_zero) {
+    if (c->extent_kind == EXTENT_ZERO) {
         chunk->kind = c->job->min_sparse ? CHUNK_ZERO : CHUNK_ZERO_BYTES;
     }
     if (chunk->kind == CHUNK_ZERO) {
@@ -217,20 +285,19 @@ static bool coroutine_fn next_chunk(Copy *c, Chunk *chunk)
 /* How much there is to do, when somebody wants to know how far it is. */
 static void coroutine_fn survey(Copy *c)
 {
-    const CopyJob *job = c->job;
-    const CopySource *s = job->sources;
+    const CopySource *s = c->job->sources;
     unsigned extents = 0;
 
     for (int64_t offset = 0, end; offset < c->total; offset = end) {
-        bool zero;
+        ExtentKind kind;
 
         while (offset >= s->end) {
             s++;
         }
-        if (++extents > SURVEY_MAX_EXTENTS || extent_at(c, s, offset, &zero, &end) < 0) {
+        if (++extents > SURVEY_MAX_EXTENTS || extent_at(c, s, offset, &kind, &end) < 0) {
             return;
         }
-        if (!zero || !job->target_is_zero || !job->min_sparse) {
+        if (!needs_no_work(c, kind)) {
             c->work_total += end - offset;
         }
     }
@@ -258,35 +325,52 @@ static void coroutine_fn salvage(Copy *c, const CopySource *s, int64_t offset, i
     }
 }
 
-static int coroutine_fn read_chunk(Copy *c, const Chunk *chunk, uint8_t *buffer)
+/* The part of a chunk that lies in @s, into @buffer, with zeroes up to the end of its last sector. */
+static int coroutine_fn read_part(Copy *c, const CopySource *s, int64_t offset, int64_t bytes,
+                                  uint8_t *buffer)
 {
-    const CopySource *s = chunk->source;
-    int64_t readable = MIN(chunk->bytes, s->length - (chunk->offset - s->start));
+    int64_t readable = CLAMP(s->length - (offset - s->start), 0, bytes);
+    int ret = readable ? blk_co_pread(s->blk, offset - s->start, readable, buffer, 0) : 0;
 
-    int ret = blk_co_pread(s->blk, chunk->offset - s->start, readable, buffer, 0);
     if (ret < 0 && c->job->salvage) {
-        salvage(c, s, chunk->offset, readable, buffer);
+        salvage(c, s, offset, readable, buffer);
         ret = 0;
     }
     if (ret < 0) {
         fail(c, "error while reading at byte %" PRId64 ": %s (source '%s'; the target '%s' is "
-             "incomplete)", chunk->offset, strerror(-ret), s->name, c->job->target_name);
+             "incomplete)", offset, strerror(-ret), s->name, c->job->target_name);
         return ret;
     }
-    memset(buffer + readable, 0, chunk->bytes - readable);
+    memset(buffer + readable, 0, bytes - readable);
     return 0;
+}
+
+/* A cluster to be compressed may have parts of several sources. */
+static void coroutine_fn read_chunk(Copy *c, const Chunk *chunk, uint8_t *buffer)
+{
+    const CopySource *s = chunk->source;
+
+    for (int64_t done = 0, n; done < chunk->bytes; done += n, s++) {
+        n = MIN(chunk->bytes - done, s->end - (chunk->offset + done));
+        if (n && read_part(c, s, chunk->offset + done, n, buffer + done) < 0) {
+            return;
+        }
+    }
 }
 
 /* --- writing --- */
 
+/* What has been written so far has to take its time; the first request goes out at once. */
 static void coroutine_fn limit_rate(Copy *c, int64_t bytes)
 {
     int64_t rate = c->job->rate_limit;
 
     if (rate) {
-        c->rate_bytes += bytes;
-        int64_t due = c->rate_start + (int64_t)((double)c->rate_bytes * NANOSECONDS_PER_SECOND / rate);
+        int64_t due = c->rate_start +
+                      (int64_t)((double)c->rate_bytes * NANOSECONDS_PER_SECOND / rate);
         int64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+        c->rate_bytes += bytes;
         if (due > now) {
             qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, due - now);
         }
@@ -295,7 +379,8 @@ static void coroutine_fn limit_rate(Copy *c, int64_t bytes)
 
 /*
  * The length of the run of holes or data that @buf starts with; @offset is its place in the
- * target. A run of zeroes shorter than min_sparse counts as data.
+ * target. Zeroes between data are a hole if there are min_sparse of them, those at either end of the
+ * buffer in any case.
  */
 static int64_t run_length(const Copy *c, const uint8_t *buf, int64_t offset, int64_t bytes,
                           bool *zero)
@@ -309,11 +394,9 @@ static int64_t run_length(const Copy *c, const uint8_t *buf, int64_t offset, int
 
         if (buffer_is_zero(buf + seen, block)) {
             zeroes += block;
+            *zero = zeroes == seen + block;
             if (!*zero && zeroes >= c->job->min_sparse) {
-                if (seen + block > zeroes) {
-                    return seen + block - zeroes;
-                }
-                *zero = true;
+                return seen + block - zeroes;
             }
         } else if (*zero) {
             return seen;
@@ -322,7 +405,7 @@ static int64_t run_length(const Copy *c, const uint8_t *buf, int64_t offset, int
         }
         seen += block;
     }
-    return seen;
+    return *zero ? seen : seen - zeroes;
 }
 
 static int coroutine_fn write_zeroes(Copy *c, int64_t offset, int64_t bytes)
@@ -336,7 +419,23 @@ static int coroutine_fn write_zeroes(Copy *c, int64_t offset, int64_t bytes)
 static int coroutine_fn write_data(Copy *c, int64_t offset, int64_t bytes, const uint8_t *buf)
 {
     limit_rate(c, bytes);
-    return blk_co_pwrite(c->job->target, offset, bytes, buf, 0);
+    return blk_co_pwrite(c->job->target, offset, bytes, buf,
+                         c->job->compressed ? BDRV_REQ_WRITE_COMPRESSED : 0);
+}
+
+/* The next run in a buffer; what is compressed is not cut. */
+static int64_t next_run(const Copy *c, const uint8_t *buf, int64_t offset, int64_t bytes,
+                        bool *zero)
+{
+    if (!c->job->min_sparse) {
+        *zero = false;
+        return bytes;
+    }
+    if (c->job->compressed) {
+        *zero = buffer_is_zero(buf, bytes);
+        return bytes;
+    }
+    return run_length(c, buf, offset, bytes, zero);
 }
 
 /* Sets *@at to where it failed. */
@@ -348,7 +447,7 @@ static int coroutine_fn write_runs(Copy *c, const Chunk *chunk, const uint8_t *b
         int ret;
 
         *at = chunk->offset + done;
-        n = c->job->min_sparse ? run_length(c, buf + done, *at, left, &zero) : left;
+        n = next_run(c, buf + done, *at, left, &zero);
         ret = zero ? write_zeroes(c, *at, n) : write_data(c, *at, n, buf + done);
         if (ret < 0) {
             return ret;
@@ -379,7 +478,7 @@ static bool may_write(const Copy *c, uint64_t number)
 {
     /* After a failure nobody waits, as the one to wait for may not come. */
     return !c->job->in_order || c->failed ||
-           (c->next_write == number && c->writing < IN_ORDER_WRITES);
+           (c->next_write == number && c->writing < c->max_writing);
 }
 
 static void coroutine_fn wake_writers(Copy *c)
@@ -473,6 +572,17 @@ static int64_t pow2_floor(int64_t n)
     return p;
 }
 
+static unsigned max_writing(const CopyJob *job)
+{
+    BlockDriverInfo info;
+
+    if (job->compressed) {
+        return job->num_coroutines;
+    }
+    return bdrv_get_info(blk_bs(job->target), &info) == 0 && info.cluster_size ? 1
+                                                                               : IN_ORDER_WRITES;
+}
+
 bool copy_run(const CopyJob *job)
 {
     g_autofree Copy *c = g_new0(Copy, 1);
@@ -480,9 +590,10 @@ bool copy_run(const CopyJob *job)
     c->job = job;
     c->source = job->sources;
     c->total = job->sources[job->num_sources - 1].end;
-    c->chunk_bytes = CHUNK_BYTES;
+    c->chunk_bytes = job->compressed ?: CHUNK_BYTES;
+    c->max_writing = max_writing(job);
     c->granularity = BDRV_SECTOR_SIZE;
-    if (job->min_sparse) {
+    if (job->min_sparse && !job->compressed) {
         /* A power of two; the buffer has to hold the shortest hole. */
         c->granularity = MAX(pow2_floor(job->min_sparse), blk_get_request_alignment(job->target));
         while (c->chunk_bytes < job->min_sparse) {

@@ -10,6 +10,7 @@
 typedef struct CopySource {
     const char *name;
     BlockBackend *blk;
+    BlockDriverState *base; /* what this and the layers below it hold is not copied; or NULL */
     int64_t length; /* bytes that can be read */
     int64_t start;  /* where it stands in the target, a multiple of 512 */
     int64_t end;    /* where the next one starts: length rounded up to 512 */
@@ -20,6 +21,9 @@ typedef struct CopyJob {
     size_t num_sources;
     BlockBackend *target;
     const char *target_name; /* for messages */
+    bool target_has_backing; /* only what the source's own layer holds is copied */
+    int64_t target_backing_length; /* bytes; -1: there is none, or it is not known */
+    uint32_t compressed;     /* bytes of a cluster, which are then written compressed; or 0 */
     int64_t min_sparse;      /* bytes of zeroes that make a hole; 0: write everything */
     int64_t rate_limit;      /* bytes per second written; 0: none */
     unsigned num_coroutines; /* 1 to COPY_MAX_COROUTINES */

@@ -9,6 +9,7 @@
 
 #include <getopt.h>
 
+#include "block/block-driver.h"
 #include "block/block-image.h"
 #include "convert-copy.h"
 #include "create-options.h"
@@ -296,21 +297,76 @@ static bool prepare_create(Convert *cv)
         }
         blk_options_set(cv->create_values, "backing_fmt", cv->backing_format);
     }
+    cv->backing_file = blk_options_get(cv->create_values, "backing_file");
+    if (cv->backing_file && !blk_options_get(cv->create_values, "backing_fmt")) {
+        error_report("Use of backing file requires explicit backing format");
+        return false;
+    }
     return true;
 }
 
-/* No format here can compress or has bitmaps. */
-static bool check_format_features(const Convert *cv)
+/* A backing file of the target means that only the difference is copied. */
+static bool check_backing(Convert *cv)
 {
-    if (cv->compressed) {
-        error_report("Compression not supported for this file format");
+    cv->job.target_has_backing = cv->backing_file;
+    if (!cv->backing_file) {
+        return true;
+    }
+    if (cv->job.target_is_zero) {
+        error_report("Cannot use --target-is-zero when the destination image has a backing file");
         return false;
     }
-    if (cv->bitmaps) {
-        error_report("Source lacks bitmap support");
+    if (cv->job.num_sources > 1) {
+        error_report("Having a backing file for the target makes no sense when concatenating "
+                     "multiple input images");
         return false;
     }
     return true;
+}
+
+static bool can_compress(BlockDriver *drv)
+{
+    if (!bdrv_driver_can_compress(drv)) {
+        error_report("Compression not supported for this file format");
+        return false;
+    }
+    return true;
+}
+
+/* What the format of a target that is to be created must be able to do. */
+static bool check_compression(const Convert *cv)
+{
+    if (!cv->compressed || cv->skip_create) {
+        return true;
+    }
+    if (!can_compress(cv->create.drv)) {
+        return false;
+    }
+    const char *prealloc = blk_options_get(cv->create_values, "preallocation");
+    const char *encryption = blk_options_get(cv->create_values, "encryption");
+    if ((encryption && !strcmp(encryption, "on")) ||
+        blk_options_get(cv->create_values, "encrypt.format")) {
+        error_report("Compression and encryption not supported at the same time");
+        return false;
+    }
+    if (prealloc && strcmp(prealloc, "off") != 0) {
+        error_report("Compression and preallocation not supported at the same time");
+        return false;
+    }
+    return true;
+}
+
+static bool check_bitmaps(const Convert *cv)
+{
+    if (!cv->bitmaps) {
+        return true;
+    }
+    if (cv->job.num_sources > 1) {
+        error_report("Copying bitmaps only possible with single source");
+        return false;
+    }
+    error_report("Source lacks bitmap support");
+    return false;
 }
 
 /* Creating the target would empty the source, and locks do not help when -U is given. */
@@ -339,10 +395,59 @@ static bool create_target(Convert *cv)
     return true;
 }
 
+static bool set_up_compression(Convert *cv)
+{
+    BlockDriverInfo info;
+
+    if (!cv->compressed) {
+        return true;
+    }
+    int ret = bdrv_get_info(blk_bs(cv->job.target), &info);
+    if (ret < 0) {
+        error_report("could not get block driver info");
+        return false;
+    }
+    if (info.cluster_size <= 0) {
+        error_report("invalid cluster size");
+        return false;
+    }
+    cv->job.compressed = info.cluster_size;
+    return true;
+}
+
+static BlockDriverState *below_filters(BlockDriverState *bs)
+{
+    while (bs && bdrv_is_filter(bs)) {
+        bs = bdrv_primary_bs(bs) ?: bdrv_backing_bs(bs);
+    }
+    return bs;
+}
+
+/* What lies below the source's own layer is left to the target's backing file. */
+static bool set_up_layers(Convert *cv)
+{
+    cv->job.target_backing_length = -1;
+    if (cv->job.target_has_backing) {
+        BlockDriverState *target = below_filters(blk_bs(cv->job.target));
+        BlockDriverState *source = below_filters(blk_bs(cv->job.sources[0].blk));
+        BlockDriverState *backing = target ? bdrv_backing_bs(target) : NULL;
+
+        cv->job.sources[0].base = source ? bdrv_backing_bs(source) : NULL;
+        if (backing) {
+            cv->job.target_backing_length = bdrv_getlength(backing);
+        }
+    }
+    return true;
+}
+
 static bool open_target(Convert *cv)
 {
     cv->job.target = cli_open_image(&cv->target);
     if (!cv->job.target) {
+        return false;
+    }
+    if (cv->compressed && cv->skip_create && 
+        !can_compress(blk_bs(cv->job.target)->drv)) {
         return false;
     }
     int64_t length = blk_getlength(cv->job.target);
@@ -354,7 +459,7 @@ static bool open_target(Convert *cv)
         error_report("output file is smaller than input file");
         return false;
     }
-    return true;
+    return set_up_compression(cv) && set_up_layers(cv);
 }
 
 /* --- all together --- */
@@ -386,7 +491,8 @@ static bool flush_target(const Convert *cv)
 static bool copy(Convert *cv)
 {
     /* What was in an existing target is to be overwritten, also by zeroes. */
-    if (!cv->skip_create && bdrv_has_zero_init(blk_bs(cv->job.target))) {
+    if (!cv->skip_create && cv->job.min_sparse && !cv->job.target_has_backing &&
+        bdrv_has_zero_init(blk_bs(cv->job.target))) {
         cv->job.target_is_zero = true;
     }
     progress_begin(cv->progress && !cv->job.quiet);
@@ -413,7 +519,8 @@ static bool convert(Convert *cv)
     if (!cv->skip_create && !prepare_create(cv)) {
         return false;
     }
-    if (!check_format_features(cv) || !parse_target_cache(cv)) {
+    if (!check_backing(cv) || !check_compression(cv) || !check_bitmaps(cv) ||
+        !parse_target_cache(cv)) {
         return false;
     }
     host_file_init(&cv->target_file, cv->target.filename, cv->target.image_opts);

@@ -29,17 +29,26 @@ void coroutine_fn qcow2_file_end_reserve(BlockDriverState *bs, uint64_t end)
     rc->file_end_ahead = true;
 }
 
+/* Where the last cluster ends, or the compressed data in it: readers take whole sectors. */
+static uint64_t used_end(const BDRVQcow2State *s)
+{
+    uint64_t end = s->rc.zero_from, cursor = ROUND_UP(s->rc.cursor, BDRV_SECTOR_SIZE);
+
+    return cursor < end && end - cursor < s->cluster_size ? cursor : end;
+}
+
 void coroutine_fn qcow2_file_end_trim(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
+    uint64_t end = used_end(s);
     int64_t length;
 
     if (!s->rc.file_end_ahead) {
         return;
     }
     length = bdrv_co_getlength(bs->file->bs);
-    if (length >= 0 && (uint64_t)length > s->rc.zero_from) {
-        bdrv_co_truncate(bs->file, s->rc.zero_from, true, PREALLOC_MODE_OFF, 0, NULL);
+    if (length >= 0 && (uint64_t)length > end) {
+        bdrv_co_truncate(bs->file, end, true, PREALLOC_MODE_OFF, 0, NULL);
     }
     s->rc.file_end_ahead = false;
 }

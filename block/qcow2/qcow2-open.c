@@ -308,6 +308,7 @@ static int open_data_file(BlockDriverState *bs, BlockOptions *options, int flags
 static void init_state(BDRVQcow2State *s)
 {
     qemu_mutex_init(&s->meta);
+    qemu_co_queue_init(&s->turns);
     qemu_co_mutex_init(&s->wb_lock);
     qemu_co_mutex_init(&s->l1_lock);
     qemu_co_mutex_init(&s->alloc_lock);

@@ -149,6 +149,10 @@ typedef struct BDRVQcow2State {
     QTAILQ_HEAD(, Qcow2RangeLock) ranges;
     GArray *freed_new;           /* of Qcow2Freed: still referred to on the disk */
 
+    /* Compressed writes get their places in the order in which they arrived; under meta. */
+    uint64_t next_ticket, serving;
+    CoQueue turns;
+
     CoMutex wb_lock;
     GArray *freed_written;       /* under wb_lock: unreferenced with the next flush */
 

@@ -3,6 +3,10 @@
  * Compressed writes: whole clusters (the last one of the disk may be short, and is filled up with
  * zeroes). A cluster that does not shrink is written as it is. What has data already is refused, as
  * QEMU does: streams cannot be replaced in place, and are meant for images written once.
+ *
+ * Compressing takes long, and is done for many writes at once. A ticket that a write draws when it
+ * arrives decides when it gets its place in the file, so a writer that sends its writes in order
+ * gets the same file however many are under way.
  */
 #include "qcow2-write.h"
 
@@ -19,6 +23,45 @@ static uint64_t stream_entry(const BDRVQcow2State *s, uint64_t offset, uint32_t 
 
     return offset | QCOW2_OFLAG_COMPRESSED | sectors << s->csize_shift;
 }
+
+/* --- turns --- */
+
+typedef struct Turn {
+    uint64_t ticket;
+    bool over;
+} Turn;
+
+static void draw_ticket(BDRVQcow2State *s, Turn *turn)
+{
+    qemu_mutex_lock(&s->meta);
+    *turn = (Turn){ .ticket = s->next_ticket++ };
+    qemu_mutex_unlock(&s->meta);
+}
+
+static void coroutine_fn wait_for_turn(BDRVQcow2State *s, const Turn *turn)
+{
+    qemu_mutex_lock(&s->meta);
+    while (s->serving != turn->ticket) {
+        qemu_co_queue_wait(&s->turns, &s->meta);
+    }
+    qemu_mutex_unlock(&s->meta);
+}
+
+/* Whether or not it was waited for; for the second time: nothing. */
+static void coroutine_fn end_turn(BDRVQcow2State *s, Turn *turn)
+{
+    if (turn->over) {
+        return;
+    }
+    wait_for_turn(s, turn);
+    turn->over = true;
+    qemu_mutex_lock(&s->meta);
+    s->serving++;
+    qemu_co_queue_restart_all(&s->turns);
+    qemu_mutex_unlock(&s->meta);
+}
+
+/* --- storing a stream --- */
 
 /* Under the range lock, with the L2 table there. */
 static int coroutine_fn link_stream(BlockDriverState *bs, uint64_t guest, uint64_t entry)
@@ -43,12 +86,13 @@ static int coroutine_fn link_stream(BlockDriverState *bs, uint64_t guest, uint64
 }
 
 static int coroutine_fn store_stream(BlockDriverState *bs, uint64_t guest, const uint8_t *stream,
-                                     uint32_t bytes)
+                                     uint32_t bytes, Turn *turn)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t host;
     int ret = qcow2_co_alloc_bytes(bs, bytes, &host);
 
+    end_turn(s, turn);
     if (ret < 0) {
         return ret;
     }
@@ -67,7 +111,7 @@ static int coroutine_fn store_stream(BlockDriverState *bs, uint64_t guest, const
 
 /* -EAGAIN: the range is somebody else's at the moment. */
 static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const uint8_t *stream,
-                                  uint32_t bytes)
+                                  uint32_t bytes, Turn *turn)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t cluster = guest >> s->cluster_bits;
@@ -87,7 +131,7 @@ static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const ui
         ret = -EIO;
     }
     if (ret == 0) {
-        ret = store_stream(bs, guest, stream, bytes);
+        ret = store_stream(bs, guest, stream, bytes, turn);
     }
     qcow2_range_unlock(s, &lock);
     return ret;
@@ -95,7 +139,7 @@ static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const ui
 
 /* One cluster, or the part of it that the disk has. */
 static int coroutine_fn write_cluster(BlockDriverState *bs, uint64_t guest, uint64_t bytes,
-                                      QEMUIOVector *qiov, size_t qiov_offset)
+                                      QEMUIOVector *qiov, size_t qiov_offset, Turn *turn)
 {
     BDRVQcow2State *s = bs->opaque;
     QEMU_AUTO_VFREE uint8_t *in = qemu_try_memalign(4096, s->cluster_size);
@@ -113,21 +157,20 @@ static int coroutine_fn write_cluster(BlockDriverState *bs, uint64_t guest, uint
     if (size < 0) {
         return size;
     }
+    wait_for_turn(s, turn);
     if (size == 0) {
         return qcow2_co_pwritev_part(bs, guest, bytes, qiov, qiov_offset, 0);
     }
     do {
-        ret = try_store(bs, guest, out, size);
+        ret = try_store(bs, guest, out, size, turn);
     } while (ret == -EAGAIN);
     return ret;
 }
 
-int coroutine_fn qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
-                                                  int64_t bytes, QEMUIOVector *qiov,
-                                                  size_t qiov_offset)
+static int coroutine_fn write_clusters(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
+                                       QEMUIOVector *qiov, size_t qiov_offset, Turn *turn)
 {
     BDRVQcow2State *s = bs->opaque;
-    unsigned *users;
     int ret = qcow2_co_begin_change(bs);
 
     if (ret < 0) {
@@ -137,18 +180,37 @@ int coroutine_fn qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t 
         return -ENOTSUP;
     }
     if (qcow2_in_cluster(s, offset) ||
-        (qcow2_in_cluster(s, bytes) && (uint64_t)(offset + bytes) != qatomic_read(&s->size))) {
+        (qcow2_in_cluster(s, bytes) && offset + bytes != qatomic_read(&s->size))) {
         return -EINVAL;
     }
-    users = qcow2_request_begin(s);
     while (bytes && ret == 0) {
-        uint64_t n = MIN((uint64_t)bytes, (uint64_t)s->cluster_size);
+        uint64_t n = MIN(bytes, (uint64_t)s->cluster_size);
 
-        ret = write_cluster(bs, offset, n, qiov, qiov_offset);
+        ret = write_cluster(bs, offset, n, qiov, qiov_offset, turn);
         offset += n;
         qiov_offset += n;
         bytes -= n;
+        if (bytes && ret == 0) {
+            end_turn(s, turn);
+            draw_ticket(s, turn);
+        }
     }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
+                                                  int64_t bytes, QEMUIOVector *qiov,
+                                                  size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned *users;
+    Turn turn;
+    int ret;
+
+    draw_ticket(s, &turn);
+    users = qcow2_request_begin(s);
+    ret = write_clusters(bs, offset, bytes, qiov, qiov_offset, &turn);
+    end_turn(s, &turn);
     qcow2_request_end(users);
     return ret;
 }

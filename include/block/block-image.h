@@ -23,6 +23,8 @@ void bdrv_iterate_format(void (*it)(void *opaque, const char *name), void *opaqu
 const char *bdrv_driver_name(const BlockDriver *drv);
 /* The creation options of a format; NULL: it cannot create images. */
 const BlockCreateOption *bdrv_create_options(const BlockDriver *drv);
+/* Does the format take compressed writes? */
+bool bdrv_driver_can_compress(const BlockDriver *drv);
 /* The creation options of the protocol driver that would hold @filename; NULL and @errp: none can. */
 const BlockCreateOption *bdrv_protocol_create_options(const char *filename, Error **errp);
 
