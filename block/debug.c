@@ -1,9 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Break points: the calls go down the chain of "file" children and filters to the first
+ * The names of debug events, and break points: these calls go down the chain of "file" children and filters to the first
  * driver that has them. Home thread.
  */
 #include "node.h"
+
+#define EVENT_NAME(id, name) [BLKDBG_##id] = (name),
+static const char *const event_names[BLKDBG__MAX] = { BLKDEBUG_EVENTS(EVENT_NAME) };
+#undef EVENT_NAME
+
+BlkdebugEvent blkdebug_event_parse(const char *name)
+{
+    int i = 0;
+
+    while (i < BLKDBG__MAX && strcmp(event_names[i], name)) {
+        i++;
+    }
+    return i;
+}
 
 /* NULL: there is none. */
 static BlockDriverState *node_with_breakpoints(BlockDriverState *bs)

@@ -10,6 +10,7 @@
 
 /* clang-format off */
 #define BUILT_IN_DRIVERS(DRIVER) \
+    DRIVER(bdrv_blkdebug)        \
     DRIVER(bdrv_file)            \
     DRIVER(bdrv_host_device)     \
     DRIVER(bdrv_null_aio)        \

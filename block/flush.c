@@ -44,12 +44,27 @@ static void coroutine_fn flush_end(BlockNodeCore *core, uint64_t gen, int ret)
     core->flush_active = false;
     if (ret == 0) {
         core->flushed_gen = gen;
-    } else {
+    } else if (!core->children->len) {
+        /* What lies on children has an error of its own there. */
         qatomic_set(&core->flush_error, ret);
     }
     woken = wait_list_take(&core->flush_waiters);
     qemu_mutex_unlock(&core->reqs_lock);
     wait_list_wake(woken);
+}
+
+/* Only where something is left to flush: errors are injected into the flush that follows. */
+static void coroutine_fn raise_flush_to_disk(BlockDriverState *bs)
+{
+    BlockNodeCore *core = bs->core;
+    bool dirty;
+
+    qemu_mutex_lock(&core->reqs_lock);
+    dirty = core->flushed_gen < core->write_gen;
+    qemu_mutex_unlock(&core->reqs_lock);
+    if (dirty) {
+        bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_DISK);
+    }
 }
 
 static int coroutine_fn flush_this_disk(BlockDriverState *bs)
@@ -92,8 +107,15 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     if (bs->read_only) {
         return 0;
     }
+    if (bs->file) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_FLUSH_TO_OS);
+    }
     if (bs->drv->bdrv_co_flush_to_os) {
         ret = driver_flush_to_os(bs);
+    }
+    if (ret == 0 && bs->file && unlikely(bs->file->bs->debug_events) &&
+        !(bs->open_flags & BDRV_O_NO_FLUSH)) {
+        raise_flush_to_disk(bs->file->bs);
     }
     if (ret == 0 && bs->drv->bdrv_co_flush_to_disk &&
         !(bs->open_flags & BDRV_O_NO_FLUSH)) {

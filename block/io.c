@@ -222,6 +222,20 @@ int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t byt
                                QEMUIOVector *qiov, size_t qiov_offset,
                                BdrvRequestFlags flags)
 {
+    int ret;
+
+    if (!(flags & BDRV_REQ_WRITE_COMPRESSED)) {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV);
+    }
+    ret = write_quietly(bs, offset, bytes, qiov, qiov_offset, flags);
+    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
+    return ret;
+}
+
+int coroutine_fn write_quietly(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags)
+{
     bool possible = flags & BDRV_REQ_WRITE_COMPRESSED
                         ? bs->drv->bdrv_co_pwritev_compressed_part != NULL
                         : bs->drv->bdrv_co_pwritev_part != NULL;
@@ -286,12 +300,27 @@ static void padding_destroy(Padding *pad)
     qemu_vfree(pad->buf);
 }
 
-static int coroutine_fn read_block(BlockDriverState *bs, int64_t offset, uint8_t *buf)
+int coroutine_fn read_for_rmw(BlockDriverState *bs, int64_t offset, uint8_t *buf,
+                              bool head, bool tail)
 {
     QEMUIOVector local;
+    int ret;
 
+    if (head) {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV_RMW_HEAD);
+    }
+    if (tail) {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV_RMW_TAIL);
+    }
     qemu_iovec_init_buf(&local, buf, bs->bl.request_alignment);
-    return read_aligned(bs, offset, local.size, &local, 0, 0);
+    ret = read_aligned(bs, offset, local.size, &local, 0, 0);
+    if (ret == 0 && head) {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV_RMW_AFTER_HEAD);
+    }
+    if (ret == 0 && tail) {
+        bdrv_co_debug_event(bs, BLKDBG_PWRITEV_RMW_AFTER_TAIL);
+    }
+    return ret;
 }
 
 /* Reads the blocks at both ends of a write. */
@@ -301,11 +330,13 @@ static int coroutine_fn padding_read(Padding *pad, BlockDriverState *bs)
     int ret = 0;
 
     if (pad->head || pad->bytes == block) {
-        ret = read_block(bs, pad->start, pad->buf);
+        bool tail = pad->tail && pad->bytes == block;
+
+        ret = read_for_rmw(bs, pad->start, pad->buf, pad->head, tail);
     }
     if (ret == 0 && pad->tail && pad->bytes > block) {
-        ret = read_block(bs, pad->start + pad->bytes - block,
-                         pad->buf + pad->buf_bytes - block);
+        ret = read_for_rmw(bs, pad->start + pad->bytes - block,
+                           pad->buf + pad->buf_bytes - block, false, true);
     }
     return ret;
 }

@@ -350,13 +350,21 @@ static void unlink_edge(BdrvChild *edge)
     edge->bs = NULL;
 }
 
-static void set_known_child(BlockDriverState *parent, const char *name, BdrvChild *old,
-                            BdrvChild *child)
+static void set_known_child(BlockDriverState *parent, BdrvChild *child)
 {
-    if (!strcmp(name, "file") && parent->file == old) {
+    if (!strcmp(child->name, "file") && !parent->file) {
         parent->file = child;
-    } else if (!strcmp(name, "backing") && parent->backing == old) {
+    } else if (!strcmp(child->name, "backing") && !parent->backing) {
         parent->backing = child;
+    }
+}
+
+static void forget_known_child(BlockDriverState *parent, const BdrvChild *child)
+{
+    if (parent->file == child) {
+        parent->file = NULL;
+    } else if (parent->backing == child) {
+        parent->backing = NULL;
     }
 }
 
@@ -370,7 +378,7 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockDriverState *child_b
     child->parent = parent;
     g_ptr_array_add(parent->core->children, child);
     link_edge(child, child_bs);
-    set_known_child(parent, name, NULL, child);
+    set_known_child(parent, child);
 
     cumulated_perms(parent, &perm, &shared);
     child_perms(parent, child, perm, shared, &child->perm, &child->shared_perm);
@@ -391,7 +399,7 @@ void bdrv_unref_child(BlockDriverState *parent, BdrvChild *child)
         return;
     }
     bs = child->bs;
-    set_known_child(parent, child->name, child, NULL);
+    forget_known_child(parent, child);
     unlink_edge(child);
     g_ptr_array_remove(parent->core->children, child);
     g_free((char *)child->name);
@@ -459,10 +467,12 @@ static void set_fast_path(BlockDriverState *bs)
     BlockNodeCore *core = bs->core;
     int64_t largest =
         ROUND_DOWN(BDRV_REQUEST_MAX_BYTES, (int64_t)bs->bl.request_alignment);
+    /* Debug events are raised on the long way. */
+    bool simple = bs->drv->bdrv_co_preadv_part && !bs->debug_events;
 
     core->align_mask = bs->bl.request_alignment - 1;
     core->max_simple =
-        bs->drv->bdrv_co_preadv_part ? MIN_NON_ZERO(bs->bl.max_transfer, largest) : 0;
+        simple ? MIN_NON_ZERO(bs->bl.max_transfer, largest) : 0;
 }
 
 int bdrv_refresh_limits(BlockDriverState *bs, Error **errp)

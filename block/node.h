@@ -202,6 +202,13 @@ int coroutine_fn read_aligned(BlockDriverState *bs, int64_t offset, int64_t byte
 int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                QEMUIOVector *qiov, size_t qiov_offset,
                                BdrvRequestFlags flags);
+/* Without debug events of its own: for zeroes that are written as data. */
+int coroutine_fn write_quietly(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                               QEMUIOVector *qiov, size_t qiov_offset,
+                               BdrvRequestFlags flags);
+/* Reads the block at @offset, of which a write leaves the @head, the @tail or both. */
+int coroutine_fn read_for_rmw(BlockDriverState *bs, int64_t offset, uint8_t *buf,
+                              bool head, bool tail);
 int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
                               BdrvRequestFlags flags);
 /* What a write leaves to do: the length may have grown, FUA may need a flush. */

@@ -125,8 +125,8 @@ static int parse_protocol_filename(OpenRequest *req, Error **errp)
     ERRP_GUARD();
 
     if (req->filename && blk_options_get(req->options, "filename")) {
-        error_setg(
-            errp, "Can't specify a file name and the option 'filename' at the same time");
+        error_setg(errp,
+                   "Can't specify 'file' and 'filename' options at the same time");
         return -EINVAL;
     }
     if (!req->drv) {
@@ -336,6 +336,7 @@ static BlockDriverState *make_node(OpenRequest *req, BlockDriverState *file_bs,
         bs->core->node_name = g_steal_pointer(&req->node_name);
     }
     bs->drv = req->drv;
+    bs->debug_events = req->drv->bdrv_co_debug_event != NULL;
     bs->opaque = g_malloc0(MAX(req->drv->instance_size, 1));
     bs->core->probed = req->probed;
     bs->core->options = strong_options(req->drv, req->options);

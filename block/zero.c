@@ -48,7 +48,7 @@ static int coroutine_fn write_zero_buffer(BlockDriverState *bs, int64_t offset,
     for (int64_t done = 0; done < bytes && ret == 0; done += n) {
         n = MIN(n, bytes - done);
         qemu_iovec_init_buf(&qiov, buf, n);
-        ret = write_aligned(bs, offset + done, n, &qiov, 0, flags);
+        ret = write_quietly(bs, offset + done, n, &qiov, 0, flags);
     }
     return ret;
 }
@@ -90,12 +90,14 @@ int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t byte
         !(bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK)) {
         return -ENOTSUP;
     }
+    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_ZERO);
     while (offset < end && ret == 0) {
         int64_t n = next_piece(offset, end - offset, align, max);
 
         ret = zero_piece(bs, offset, n, flags, &flush);
         offset += n;
     }
+    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
     return write_finish(bs, end, ret, flush);
 }
 
@@ -113,7 +115,7 @@ static int coroutine_fn zero_in_block(BlockDriverState *bs, int64_t from, int64_
         return -ENOMEM;
     }
     qemu_iovec_init_buf(&qiov, buf, block);
-    ret = read_aligned(bs, start, block, &qiov, 0, 0);
+    ret = read_for_rmw(bs, start, buf, from > start, to < start + block);
     if (ret == 0) {
         memset(buf + (from - start), 0, to - from);
         ret = write_aligned(bs, start, block, &qiov, 0,

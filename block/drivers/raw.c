@@ -145,6 +145,7 @@ static int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset,
 {
     RawState *s = bs->opaque;
 
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_AIO);
     return bdrv_co_preadv_part(bs->file, offset + s->offset, bytes, qiov, qiov_offset,
                                flags);
 }
@@ -184,6 +185,7 @@ static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset
         qiov = &local;
         qiov_offset = 0;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_WRITE_AIO);
     return bdrv_co_pwritev_part(bs->file, offset + s->offset, bytes, qiov, qiov_offset,
                                 flags);
 }

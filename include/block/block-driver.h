@@ -19,6 +19,7 @@
 #ifndef BLOCK_BLOCK_DRIVER_H
 #define BLOCK_BLOCK_DRIVER_H
 
+#include "block/blkdebug.h"
 #include "block/block-common.h"
 #include "block/block-options.h"
 #include "block/block-backend.h"
@@ -67,6 +68,7 @@ struct BlockDriverState {
     int open_flags;               /* BDRV_O_* */
     bool read_only;
     bool force_share;             /* take no image locks (qemu-img -U) */
+    bool debug_events;            /* the driver has bdrv_co_debug_event */
     BdrvChild *file;              /* the node with the image's bytes, or NULL */
     BdrvChild *backing;           /* the node below, or NULL */
     BlockLimits bl;
@@ -181,6 +183,8 @@ struct BlockDriver {
     void (*bdrv_child_perm)(BlockDriverState *bs, const BdrvChild *child, uint64_t perm,
                             uint64_t shared, uint64_t *nperm, uint64_t *nshared);
 
+    /* A parent, or the core for this node, is about to do what @event says. May yield. */
+    void coroutine_fn (*bdrv_co_debug_event)(BlockDriverState *bs, BlkdebugEvent event);
     /* Break points; see block-image.h. Home thread. 0 or -errno. */
     int (*bdrv_debug_breakpoint)(BlockDriverState *bs, const char *event, const char *tag);
     int (*bdrv_debug_remove_breakpoint)(BlockDriverState *bs, const char *tag);
@@ -190,6 +194,18 @@ struct BlockDriver {
     /* The options that make the image what it is: "json:{...}" names hold them. NULL-ended. */
     const char *const *strong_runtime_opts;
 };
+
+/*
+ * Raises a debug event on the node that is about to be used: one branch where nobody
+ * listens. May yield; so not under a lock that is not a coroutine's.
+ */
+static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
+                                                    BlkdebugEvent event)
+{
+    if (G_UNLIKELY(bs->debug_events)) {
+        bs->drv->bdrv_co_debug_event(bs, event);
+    }
+}
 
 /* --- requests to a child: what a format driver uses; same rules as blk_co_* --- */
 
@@ -255,6 +271,7 @@ BlockDriverState *bdrv_open(const char *filename, const char *reference,
 /*
  * Opens the child "@bdref_key" of @parent from the options "@bdref_key.*" and
  * attaches it; for filters and formats that have more than "file" and "backing".
+ * A driver with one main child under another name makes it bs->file itself.
  */
 BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options,
                            const char *bdref_key, BlockDriverState *parent,
