@@ -62,7 +62,7 @@ static void test_names(void)
     g_autofree char *window =
         g_strdup_printf("driver=raw,file.filename=%s,offset=512", path);
     g_autofree char *window_name =
-        g_strdup_printf("json:{\"driver\": \"raw\", \"offset\": \"512\", \"file\": "
+        g_strdup_printf("json:{\"offset\": \"512\", \"driver\": \"raw\", \"file\": "
                         "{\"driver\": \"file\", \"filename\": \"%s\"}}",
                         path);
 
