@@ -201,6 +201,7 @@ int coroutine_fn write_finish(BlockDriverState *bs, int64_t end, int ret, bool f
     }
     if (unlikely(end > qatomic_read(&core->length))) {
         grow_length(bs, end);
+        bdrv_dirty_bitmaps_follow_length(bs);
     }
     if (flush) {
         /* tracked_end() will count the write, but this flush has to see it already. */
@@ -479,6 +480,7 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t 
         }
         if (likely(ret == 0)) {
             ret = write_tracked(bs, offset, bytes, qiov, qiov_offset, flags);
+            bdrv_record_write(bs, offset, bytes);
         }
         tracked_end(&req);
     }

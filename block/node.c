@@ -30,6 +30,8 @@ BlockDriverState *bdrv_new_node(AioContext *ctx)
     core->node_name = g_strdup_printf("#block%u", qatomic_fetch_inc(&next_node_number));
     qemu_mutex_init(&core->reqs_lock);
     QTAILQ_INIT(&core->reqs);
+    qemu_mutex_init(&core->dirty_lock);
+    QLIST_INIT(&core->dirty_bitmaps);
     return bs;
 }
 
@@ -60,6 +62,8 @@ static void node_free(BlockDriverState *bs)
     g_ptr_array_free(core->parents, true);
     g_ptr_array_free(core->children, true);
     blk_options_free(core->options);
+    bdrv_release_all_dirty_bitmaps(bs);
+    qemu_mutex_destroy(&core->dirty_lock);
     g_free(core->node_name);
     g_free(core->display_name);
     qemu_mutex_destroy(&core->reqs_lock);

@@ -20,6 +20,7 @@
 #include "qemu/thread.h"
 #include "block/block-driver.h"
 #include "block/block-image.h"
+#include "block/dirty-bitmap.h"
 #include "drivers.h"
 #include "wait-list.h"
 
@@ -53,6 +54,13 @@ int coroutine_fn tracked_begin(TrackedRequest *req, BlockDriverState *bs, int64_
 /* Also counts the write for the next flush. */
 void coroutine_fn tracked_end(TrackedRequest *req);
 
+/* --- dirty bitmaps (block/dirty-bitmap.c) --- */
+
+void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes);
+/* Gives all bitmaps of the node the size that it has by now. */
+void bdrv_dirty_bitmaps_follow_length(BlockDriverState *bs);
+void bdrv_release_all_dirty_bitmaps(BlockDriverState *bs);
+
 /* --- nodes --- */
 
 struct BlockNodeCore {
@@ -75,6 +83,10 @@ struct BlockNodeCore {
     int quiesce;        /* home thread; >0: drained */
     int in_flight;      /* atomic; bdrv_inc_in_flight() */
 
+    unsigned nb_recording; /* atomic; of dirty_bitmaps: those that record writes */
+    QemuMutex dirty_lock;  /* a leaf lock; see dirty-bitmap.c */
+    QLIST_HEAD(, BdrvDirtyBitmap) dirty_bitmaps;
+
     QemuMutex reqs_lock;
     QTAILQ_HEAD(, TrackedRequest) reqs;
     unsigned nb_serialising; /* of reqs */
@@ -85,6 +97,14 @@ struct BlockNodeCore {
     WaitList flush_waiters;
     int flush_error; /* -errno of the first failed flush: sticky */
 };
+
+/* At the end of every write-like request, whatever came of it. */
+static inline void bdrv_record_write(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    if (unlikely(qatomic_read(&bs->core->nb_recording))) {
+        bdrv_set_dirty(bs, offset, bytes);
+    }
+}
 
 /* Allocates a node without driver; one reference. */
 BlockDriverState *bdrv_new_node(AioContext *ctx);

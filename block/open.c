@@ -322,6 +322,7 @@ static int finish_open(BlockDriverState *bs, BlockOptions *options, Error **errp
         error_setg_errno(errp, -length, "Could not get the size of '%s'", bs->filename);
         return length;
     }
+    bdrv_dirty_bitmaps_follow_length(bs);
     return bdrv_refresh_limits(bs, errp);
 }
 

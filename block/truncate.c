@@ -79,6 +79,7 @@ static int coroutine_fn truncate_tracked(BlockDriverState *bs, int64_t old_lengt
         error_setg_errno(errp, -length, "Could not get the size of the resized image");
         return length;
     }
+    bdrv_dirty_bitmaps_follow_length(bs);
     return 0;
 }
 

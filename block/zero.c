@@ -183,6 +183,7 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
         }
         if (ret == 0) {
             ret = zero_tracked(bs, offset, bytes, flags);
+            bdrv_record_write(bs, offset, bytes);
         }
         tracked_end(&req);
     }
@@ -236,6 +237,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     ret = tracked_begin(&req, bs, offset, bytes, false, false);
     if (ret == 0) {
         ret = discard_tracked(bs, offset, bytes);
+        bdrv_record_write(bs, offset, bytes);
         tracked_end(&req);
     }
     return ret;

@@ -23,6 +23,7 @@
 #include "block/block-common.h"
 #include "block/block-options.h"
 #include "block/block-backend.h"
+#include "block/dirty-bitmap.h"
 #include "qapi/error.h"
 #include "qemu/aio.h"
 #include "qemu/coroutine.h"
@@ -190,6 +191,24 @@ struct BlockDriver {
     int (*bdrv_debug_remove_breakpoint)(BlockDriverState *bs, const char *tag);
     int (*bdrv_debug_resume)(BlockDriverState *bs, const char *tag);
     bool (*bdrv_debug_is_suspended)(BlockDriverState *bs, const char *tag);
+
+    /*
+     * Dirty bitmaps in the image; see dirty-bitmap.h. An image that has some creates them in
+     * bdrv_open, with their contents unloaded. Those without _co_ run in the home thread, not in a
+     * coroutine.
+     */
+    bool (*bdrv_supports_persistent_dirty_bitmap)(BlockDriverState *bs);
+    bool (*bdrv_can_store_new_dirty_bitmap)(BlockDriverState *bs, const char *name,
+                                            uint32_t granularity, Error **errp);
+    int coroutine_fn (*bdrv_co_remove_persistent_dirty_bitmap)(BlockDriverState *bs,
+                                                               const char *name, Error **errp);
+    /* Adds what the image has to @bitmap. */
+    int coroutine_fn (*bdrv_co_load_dirty_bitmap)(BlockDriverState *bs, BdrvDirtyBitmap *bitmap,
+                                                  Error **errp);
+    /* Nothing is in flight. Called by bdrv_store_dirty_bitmaps(), not for bdrv_close. */
+    int coroutine_fn (*bdrv_co_store_dirty_bitmaps)(BlockDriverState *bs, Error **errp);
+    /* A persistent bitmap has begun or ceased to record. Writes may be in flight. */
+    void (*bdrv_dirty_bitmap_toggled)(BlockDriverState *bs);
 
     /* The options that make the image what it is: "json:{...}" names hold them. NULL-ended. */
     const char *const *strong_runtime_opts;
