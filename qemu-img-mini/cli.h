@@ -115,6 +115,7 @@ typedef struct CliImage {
     int flags;            /* BDRV_O_* */
     bool writethrough;
     bool force_share;
+    const char *write_layer; /* option prefix ("backing.backing.") of a layer to open for writing; or NULL */
 } CliImage;
 
 /* NULL and a message on failure. */

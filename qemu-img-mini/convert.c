@@ -415,24 +415,15 @@ static bool set_up_compression(Convert *cv)
     return true;
 }
 
-static BlockDriverState *below_filters(BlockDriverState *bs)
-{
-    while (bs && bdrv_is_filter(bs)) {
-        bs = bdrv_primary_bs(bs) ?: bdrv_backing_bs(bs);
-    }
-    return bs;
-}
-
 /* What lies below the source's own layer is left to the target's backing file. */
 static bool set_up_layers(Convert *cv)
 {
     cv->job.target_backing_length = -1;
     if (cv->job.target_has_backing) {
-        BlockDriverState *target = below_filters(blk_bs(cv->job.target));
-        BlockDriverState *source = below_filters(blk_bs(cv->job.sources[0].blk));
-        BlockDriverState *backing = target ? bdrv_backing_bs(target) : NULL;
+        BlockDriverState *source = bdrv_skip_filters(blk_bs(cv->job.sources[0].blk));
+        BlockDriverState *backing = bdrv_backing_chain_next(blk_bs(cv->job.target));
 
-        cv->job.sources[0].base = source ? bdrv_backing_bs(source) : NULL;
+        cv->job.sources[0].base = bdrv_backing_bs(source);
         if (backing) {
             cv->job.target_backing_length = bdrv_getlength(backing);
         }

@@ -6,6 +6,7 @@
  *   zeroes               the same, but a host cluster of the guest's own is kept
  *   discard              as zeroes with unmap, where the entry has something to give up, or
  *                        where a backing file would shine through
+ *   empty                nothing at all, so that a backing file does
  *
  * Version 2 has no "reads as zeroes": without a backing file an empty entry does it, with one
  * the core is told to write zeroes (or to leave the discard).
@@ -19,7 +20,7 @@
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 
-typedef enum ZeroMode { ZERO_KEEP, ZERO_UNMAP, ZERO_DISCARD } ZeroMode;
+typedef enum ZeroMode { ZERO_KEEP, ZERO_UNMAP, ZERO_DISCARD, ZERO_EMPTY } ZeroMode;
 
 /* An image without a backing file reads as zeroes where nothing is allocated. */
 static bool has_backing(const BlockDriverState *bs)
@@ -91,6 +92,14 @@ static bool change_standard(const BlockDriverState *bs, const uint64_t old[2], Z
     return word[0] != old[0];
 }
 
+static bool change_to_empty(const BDRVQcow2State *s, const uint64_t old[2], uint64_t word[2],
+                            bool *drop)
+{
+    *drop = has_something(s, old);
+    word[0] = word[1] = 0;
+    return old[0] || old[1];
+}
+
 /* Under meta. */
 static void change_slot(BlockDriverState *bs, unsigned slot, uint64_t offset, uint64_t end,
                         ZeroMode mode)
@@ -105,9 +114,10 @@ static void change_slot(BlockDriverState *bs, unsigned slot, uint64_t offset, ui
         bool drop, changed;
 
         qcow2_get_entry(s, slot, index, old);
-        changed = s->extended ? change_extended(bs, old, covered(s, guest, offset, end), mode,
+        changed = mode == ZERO_EMPTY ? change_to_empty(s, old, word, &drop)
+                  : s->extended      ? change_extended(bs, old, covered(s, guest, offset, end), mode,
                                                 word, &drop)
-                              : change_standard(bs, old, mode, word, &drop);
+                                     : change_standard(bs, old, mode, word, &drop);
         if (changed) {
             qcow2_set_entry(s, slot, index, word);
             any = true;
@@ -123,12 +133,12 @@ static void change_slot(BlockDriverState *bs, unsigned slot, uint64_t offset, ui
 }
 
 /* Is there anything to change? Looked up first, so as not to make tables for nothing. */
-static bool nothing_there(const BlockDriverState *bs, uint64_t offset)
+static bool nothing_there(const BlockDriverState *bs, uint64_t offset, ZeroMode mode)
 {
     const BDRVQcow2State *s = bs->opaque;
     uint64_t *table = qatomic_rcu_read(&s->l1);
 
-    return !has_backing(bs) &&
+    return (mode == ZERO_EMPTY || !has_backing(bs)) &&
            !(qatomic_read(&table[qcow2_l1_index(s, offset)]) & QCOW2_L1_OFFSET_MASK);
 }
 
@@ -168,7 +178,7 @@ static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64
     }
     end = MIN(end, (lock.last + 1) << s->cluster_bits);
     ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, offset));
-    if (ret == 0 && s->extended) {
+    if (ret == 0 && s->extended && mode != ZERO_EMPTY) {
         ret = check_parts(bs, offset, end);
     }
     if (ret == 0) {
@@ -195,7 +205,7 @@ static int coroutine_fn zero_range(BlockDriverState *bs, uint64_t offset, uint64
         uint64_t stop = MIN(end, slice), done = 0;
         bool urgent;
 
-        if (nothing_there(bs, offset)) {
+        if (nothing_there(bs, offset, mode)) {
             offset = stop;
             continue;
         }
@@ -274,6 +284,17 @@ int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t
     }
     users = qcow2_request_begin(s);
     ret = zero_range(bs, offset, bytes, ZERO_DISCARD);
+    qcow2_request_end(users);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_empty_entries(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned *users = qcow2_request_begin(s);
+    int ret = zero_range(bs, 0, ROUND_UP(qatomic_read(&s->size), (uint64_t)s->cluster_size),
+                         ZERO_EMPTY);
+
     qcow2_request_end(users);
     return ret;
 }

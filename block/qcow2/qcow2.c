@@ -18,6 +18,7 @@
 
 #include "qcow2-create.h"
 #include "qcow2-info.h"
+#include "qcow2-empty.h"
 #include "qcow2-open.h"
 #include "qcow2-read.h"
 #include "qcow2-state.h"
@@ -91,6 +92,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_flush_to_os = qcow2_co_writeback,
     .bdrv_co_block_status = qcow2_co_block_status,
     .bdrv_co_truncate = qcow2_co_truncate,
+    .bdrv_co_make_empty = qcow2_co_make_empty,
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
     .bdrv_get_specific_info = qcow2_get_specific_info,

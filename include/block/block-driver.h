@@ -153,6 +153,14 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset, bool exact,
                                          PreallocMode prealloc, BdrvRequestFlags flags,
                                          Error **errp);
+    /* Forgets all of this layer's contents, so that the backing file shows; nothing is in flight. */
+    int coroutine_fn (*bdrv_co_make_empty)(BlockDriverState *bs);
+    /*
+     * Records another backing file in the image (NULL: none), and its format if @format is
+     * not NULL. What is open stays. -ENOSPC: the names do not fit.
+     */
+    int coroutine_fn (*bdrv_co_change_backing_file)(BlockDriverState *bs, const char *file,
+                                                    const char *format);
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
     int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs, BlockDriverInfo *bdi);

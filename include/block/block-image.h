@@ -94,6 +94,42 @@ void bdrv_iterate_children(BlockDriverState *bs,
                            void *opaque);
 
 /*
+ * The image of the backing chain below @bs that @name means: as an image of the chain names it, or
+ * a file name, relative to the directory of the image above it. NULL: none.
+ */
+BlockDriverState *bdrv_find_backing_image(BlockDriverState *bs, const char *name);
+/* The layer that what @bs does not hold comes from: the next one that is no filter; or NULL. */
+BlockDriverState *bdrv_backing_chain_next(BlockDriverState *bs);
+/* @bs itself, or what lies below it if it is a filter. */
+BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
+
+/* --- changing layers; the image is drained meanwhile, or must not be in use by others --- */
+
+/* @done of @total bytes of work are done. Called often, in the thread of the call. */
+typedef void BlockProgress(void *opaque, uint64_t done, uint64_t total);
+
+/*
+ * Writes what @blk shows, as far as it comes from a layer above @base, to @base, which has to be
+ * open for writing and lie in the chain below. A smaller @base becomes as long as @blk. @rate:
+ * bytes per second to copy at most, 0 for any. Everything is flushed at the end. Layers between the
+ * two are garbage afterwards (also after a failure). 0, or -errno with @errp.
+ */
+int blk_commit(BlockBackend *blk, BlockDriverState *base, int64_t rate, BlockProgress *progress,
+               void *opaque, Error **errp);
+/*
+ * Makes the topmost layer of @blk forget what it holds, so that its backing file shows. 0, or -errno
+ * with @errp; -ENOTSUP: the format cannot, and has not.
+ */
+int blk_make_empty(BlockBackend *blk, Error **errp);
+/*
+ * Records another backing file in the image, and its format; NULL for both: none. What is open
+ * stays as it is, so the new file counts when the image is opened next. 0 or -errno: -ENOSPC when
+ * the names do not fit, -EINVAL for a file without a format when @require_format, or a format without a file.
+ */
+int bdrv_change_backing_file(BlockDriverState *bs, const char *file, const char *format,
+                             bool require_format);
+
+/*
  * Blocking forms of bdrv_co_block_status() and its kin (block-driver.h), for tools. @map and
  * @file may be NULL.
  */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Emptying in three steps, each durable before the next: the entries of all L2 tables become empty
+ * and their clusters are freed; then the L1 entries go, and the tables are freed; then what lies behind
+ * the last cluster in use is cut off the file. A crash leaves leaked clusters at worst.
+ * Snapshots and bitmaps keep what is theirs, as refcounts say.
+ */
+#include "qcow2-empty.h"
+
+#include "qcow2-l2cache.h"
+#include "qcow2-overlap.h"
+#include "qcow2-reclaim.h"
+#include "qcow2-refcount.h"
+#include "qcow2-write.h"
+#include "qcow2-writeback.h"
+#include "qcow2-zero.h"
+
+static int coroutine_fn drop_tables(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    qemu_co_mutex_lock(&s->l1_lock);
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        uint64_t table = s->l1[i] & QCOW2_L1_OFFSET_MASK;
+
+        if (table) {
+            qemu_mutex_lock(&s->meta);
+            qatomic_set(&s->l1[i], 0);
+            set_bit(i / 64, s->l1_dirty);
+            s->any_l1_dirty = true;
+            qcow2_l2cache_forget(s, i);
+            qcow2_free_later(s, table);
+            qemu_mutex_unlock(&s->meta);
+            qcow2_map_remove(s, table, s->cluster_size);
+        }
+    }
+    qemu_co_mutex_unlock(&s->l1_lock);
+    return qcow2_co_writeback_all(bs);
+}
+
+/* Bytes up to the end of the last cluster that is referred to. */
+static int coroutine_fn find_end(BlockDriverState *bs, uint64_t *end)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t cluster = s->rc.zero_from >> s->cluster_bits, refcount = 0;
+    int ret = 0;
+
+    while (cluster && ret == 0) {
+        ret = qcow2_get_refcount(bs, cluster - 1, &refcount);
+        if (refcount) {
+            break;
+        }
+        cluster--;
+    }
+    *end = cluster << s->cluster_bits;
+    return ret;
+}
+
+static int coroutine_fn cut_file(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t end;
+    int ret;
+
+    qemu_co_mutex_lock(&s->alloc_lock);
+    ret = find_end(bs, &end);
+    if (ret == 0) {
+        ret = bdrv_co_truncate(bs->file, end, true, PREALLOC_MODE_OFF, 0, NULL);
+    }
+    if (ret == 0) {
+        s->rc.zero_from = end;
+        s->rc.file_end = end;
+        s->rc.file_end_ahead = false;
+    }
+    qemu_co_mutex_unlock(&s->alloc_lock);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
+{
+    int ret = qcow2_co_begin_change(bs);
+
+    if (ret == 0) {
+        ret = qcow2_co_empty_entries(bs);
+    }
+    if (ret == 0) {
+        ret = qcow2_co_writeback_all(bs);
+    }
+    if (ret == 0) {
+        ret = drop_tables(bs);
+    }
+    if (ret == 0) {
+        /* A file that cannot be made shorter has free space at its end. */
+        cut_file(bs);
+    }
+    return ret;
+}
