@@ -17,6 +17,7 @@
 #include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "snapshot-param.h"
 #include "target.h"
 
 #define MAX_MIN_SPARSE (16 * 1024 * 1024)
@@ -120,7 +121,6 @@ static void parse_simple_option(int c, Convert *cv)
     case 'F': cv->backing_format = optarg; break;
     case 'c': cv->compressed = true; break;
     case 'C': cv->copy_offload = true; break;
-    case 'l': cv->snapshot = optarg; break;
     case 'n': cv->skip_create = true; break;
     case 'W': cv->job.in_order = false; break;
     case 't': cv->target_cache = optarg; break;
@@ -151,6 +151,9 @@ static bool parse_option(int c, Convert *cv)
     case 'r':
         cv->job.rate_limit = cli_parse_size("rate limit", optarg, 0, INT64_MAX);
         return cv->job.rate_limit >= 0;
+    case 'l':
+        cv->snapshot = optarg;
+        return snapshot_param_check(optarg);
     case CLI_OPT_OBJECT:
         return cli_add_object(optarg);
     default:
@@ -234,6 +237,21 @@ static bool open_source(Convert *cv, size_t i)
     return true;
 }
 
+/* The snapshot may be of another size than the disk is now. */
+static bool load_snapshot(Convert *cv)
+{
+    CopySource *s = &cv->job.sources[0];
+    Error *err = NULL;
+
+    if (snapshot_param_load(blk_bs(s->blk), cv->snapshot, &err) < 0) {
+        error_reportf_err(err, "Failed to load snapshot: ");
+        return false;
+    }
+    s->length = blk_getlength(s->blk);
+    s->end = s->length;
+    return true;
+}
+
 static bool open_sources(Convert *cv)
 {
     for (size_t i = 0; i < cv->job.num_sources; i++) {
@@ -245,13 +263,7 @@ static bool open_sources(Convert *cv)
         error_report("No support for concatenating multiple snapshot");
         return false;
     }
-    if (cv->snapshot) {
-        error_report("Failed to load snapshot: Block format '%s' used by device '' does not "
-                     "support temporarily loading internal snapshots",
-                     bdrv_get_format_name(blk_bs(cv->job.sources[0].blk)));
-        return false;
-    }
-    return true;
+    return !cv->snapshot || load_snapshot(cv);
 }
 
 static int64_t total_length(const Convert *cv)

@@ -12,6 +12,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
+#include "snapshot-list.h"
 
 /* --- gathering --- */
 
@@ -24,7 +25,8 @@ void image_info_free(ImageInfo *info)
         g_free(info->backing_name);
         g_free(info->backing_path);
         g_free(info->backing_format);
-        json_decref(info->specific);
+        g_free(info->snapshots);
+    json_decref(info->specific);
         json_decref(info->limits);
         g_ptr_array_unref(info->children);
         g_free(info);
@@ -111,6 +113,7 @@ static ImageInfo *gather(BlockDriverState *bs, const char *child_name, bool limi
         info->dirty = bdi.is_dirty;
         info->cluster_size = bdi.cluster_size;
     }
+    info->nb_snapshots = MAX(bdrv_snapshot_list(bs, &info->snapshots), 0);
     if (limits) {
         info->limits = options_to_json(bdrv_get_limits(bs));
     }
@@ -179,6 +182,10 @@ json_t *image_info_to_json(const ImageInfo *info)
     }
     if (info->backing_format) {
         json_object_set_new(obj, "backing-filename-format", json_text(info->backing_format));
+    }
+    if (info->nb_snapshots) {
+        json_object_set_new(obj, "snapshots",
+                            snapshot_list_to_json(info->snapshots, info->nb_snapshots));
     }
     if (info->specific) {
         json_object_set_new(obj, "format-specific",
@@ -273,6 +280,7 @@ static void print_human(const ImageInfo *info, int indent, const char *path)
         printf("%*scleanly shut down: no\n", indent, "");
     }
     print_backing(info, indent);
+    snapshot_list_print(info->snapshots, info->nb_snapshots, indent);
     if (json_object_size(info->specific)) {
         printf("%*sFormat specific information:\n", indent, "");
         print_members(info->specific, indent + 4);

@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "block/block-image.h"
+#include "block/snapshot.h"
 #include "qapi/error.h"
 
 typedef struct ImageInfo {
@@ -24,6 +25,8 @@ typedef struct ImageInfo {
     char *backing_name;   /* as the image holds it; NULL: none */
     char *backing_path;   /* the file that it means; NULL: cannot be told */
     char *backing_format; /* NULL: not recorded */
+    QEMUSnapshotInfo *snapshots;
+    int nb_snapshots;
     json_t *specific;     /* object: what only the format knows; NULL: nothing */
     json_t *limits;       /* object; NULL: not asked for */
     GPtrArray *children;  /* of ImageInfo, in QEMU's order */

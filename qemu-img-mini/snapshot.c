@@ -1,25 +1,176 @@
 /* SPDX-License-Identifier: MIT */
-/* qemu-img-mini snapshot: not written yet; says so. */
+/*
+ * qemu-img-mini snapshot: lists, creates, applies and deletes the snapshots inside an image.
+ *
+ * As for qemu-img, -d looks for a name alone, -a for an id first; without an action nothing is
+ * done but to open the image.
+ */
 #include "cli.h"
 
+#include <getopt.h>
+
+#include "block/block-image.h"
+#include "block/snapshot.h"
 #include "qemu/error-report.h"
+#include "snapshot-list.h"
+
+typedef enum Action {
+    ACTION_NONE = 0,
+    ACTION_LIST = 'l',
+    ACTION_CREATE = 'c',
+    ACTION_APPLY = 'a',
+    ACTION_DELETE = 'd',
+} Action;
+
+typedef struct SnapshotArgs {
+    CliImage image;
+    Action action;
+    const char *name;
+} SnapshotArgs;
 
 static const CliOption snapshot_cli_options[] = {
     CLI_HELP_OPTION,
+    { 'l', NULL, NULL, "list all snapshots" },
+    { 'c', NULL, "NAME", "create a snapshot" },
+    { 'a', NULL, "SNAPSHOT", "apply it: the disk becomes what it was then" },
+    { 'd', NULL, "NAME", "delete it" },
+    { 'f', "format", "FMT", "format of the image (default: look)" },
+    { 'q', "quiet", NULL, "say nothing but errors" },
+    CLI_FORCE_SHARE_OPTION,
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_OBJECT_OPTION,
     {},
 };
 
+/* --- actions --- */
+
+static int list(BlockDriverState *bs)
+{
+    g_autofree QEMUSnapshotInfo *snapshots = NULL;
+    int n = bdrv_snapshot_list(bs, &snapshots);
+
+    snapshot_list_print(snapshots, n, 0);
+    return EXIT_SUCCESS;
+}
+
+static int create(BlockDriverState *bs, const char *name)
+{
+    QEMUSnapshotInfo sn = { 0 };
+    gint64 now = g_get_real_time(); /* microseconds */
+    int ret;
+
+    g_strlcpy(sn.name, name, sizeof(sn.name));
+    sn.date_sec = now / G_USEC_PER_SEC;
+    sn.date_nsec = now % G_USEC_PER_SEC * 1000;
+    ret = bdrv_snapshot_create(bs, &sn);
+    if (ret < 0) {
+        error_report("Could not create snapshot '%s': %d (%s)", name, ret, strerror(-ret));
+    }
+    return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int apply(BlockDriverState *bs, const char *name)
+{
+    Error *err = NULL;
+
+    if (bdrv_snapshot_goto(bs, name, &err) < 0) {
+        error_reportf_err(err, "Could not apply snapshot '%s': ", name);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static int delete(BlockDriverState *bs, const char *name)
+{
+    QEMUSnapshotInfo sn;
+    Error *err = NULL;
+
+    if (bdrv_snapshot_find(bs, &sn, name) < 0) {
+        error_report("Could not delete snapshot '%s': snapshot not found", name);
+        return EXIT_FAILURE;
+    }
+    if (bdrv_snapshot_delete(bs, sn.id_str, sn.name, &err) < 0) {
+        error_reportf_err(err, "Could not delete snapshot '%s': ", name);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static int act(BlockDriverState *bs, const SnapshotArgs *args)
+{
+    switch (args->action) {
+    case ACTION_NONE: break;
+    case ACTION_LIST: return list(bs);
+    case ACTION_CREATE: return create(bs, args->name);
+    case ACTION_APPLY: return apply(bs, args->name);
+    case ACTION_DELETE: return delete(bs, args->name);
+    }
+    return EXIT_SUCCESS;
+}
+
+/* --- the command --- */
+
+static void set_action(SnapshotArgs *args, Action action)
+{
+    if (args->action) {
+        cli_usage_error("Cannot mix '-l', '-a', '-c', '-d'");
+    }
+    args->action = action;
+    args->name = optarg;
+}
+
+/* False and a message when an option's value is wrong. */
+static bool parse_args(const Command *cmd, int argc, char **argv, SnapshotArgs *args)
+{
+    int c;
+
+    while ((c = cli_getopt(cmd, argc, argv)) != -1) {
+        switch (c) {
+        case 'l': case 'c': case 'a': case 'd':
+            set_action(args, c);
+            break;
+        case 'f':
+            args->image.format = optarg;
+            break;
+        case 'q':
+            break; /* it never says anything but errors */
+        case 'U':
+            args->image.force_share = true;
+            break;
+        case CLI_OPT_IMAGE_OPTS:
+            args->image.image_opts = true;
+            break;
+        case CLI_OPT_OBJECT:
+            if (!cli_add_object(optarg)) {
+                return false;
+            }
+            break;
+        }
+    }
+    if (optind != argc - 1) {
+        cli_usage_error("Expecting one image file name");
+    }
+    args->image.filename = argv[optind];
+    args->image.flags = args->action == ACTION_LIST ? BDRV_O_UNMAP : BDRV_O_UNMAP | BDRV_O_RDWR;
+    return true;
+}
+
 static int snapshot_run(const Command *cmd, int argc, char **argv)
 {
-    error_report("'snapshot' is not supported yet");
-    return EXIT_FAILURE;
+    SnapshotArgs args = { 0 };
+
+    if (!parse_args(cmd, argc, argv, &args)) {
+        return EXIT_FAILURE;
+    }
+    g_autoptr(BlockBackend) blk = cli_open_image(&args.image);
+    return blk ? act(blk_bs(blk), &args) : EXIT_FAILURE;
 }
 
 const Command snapshot_command = {
     .name = "snapshot",
     .run = snapshot_run,
     .args = "FILENAME",
-    .summary = "Not supported yet.",
+    .summary = "List, create, apply or delete the snapshots that are kept inside an image.",
     .options = snapshot_cli_options,
-    .example = "snapshot disk.img",
+    .example = "snapshot -c before-upgrade disk.qcow2",
 };

@@ -183,6 +183,22 @@ static int coroutine_fn check_l1(Qcow2Check *c, const uint64_t *l1, uint32_t l1_
     return ret;
 }
 
+static bool snapshot_l1_valid(Qcow2Check *c, const Qcow2Snapshot *sn)
+{
+    if (sn->l1_size > QCOW2_MAX_L1_BYTES / 8) {
+        qcow2_check_say(c, "ERROR snapshot %s (%s) l1_size=%#" PRIx32 ": L1 table is too large;"
+                        " snapshot table entry corrupted", sn->id, sn->name, sn->l1_size);
+    } else if (qcow2_in_cluster(c->bs->opaque, sn->l1_table_offset)) {
+        qcow2_check_say(c, "ERROR snapshot %s (%s) l1_offset=%#" PRIx64 ": L1 table is not cluster"
+                        " aligned; snapshot table entry corrupted", sn->id, sn->name,
+                        sn->l1_table_offset);
+    } else {
+        return true;
+    }
+    c->r->corruptions++;
+    return false;
+}
+
 static int coroutine_fn check_snapshots(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
@@ -200,8 +216,12 @@ static int coroutine_fn check_snapshots(Qcow2Check *c)
     for (guint i = 0; i < snapshots->len && ret == 0; i++) {
         const Qcow2Snapshot *sn = &g_array_index(snapshots, Qcow2Snapshot, i);
         uint64_t l1_bytes = sn->l1_size * 8ULL;
-        g_autofree uint64_t *l1 = g_try_malloc(MAX(l1_bytes, (uint64_t)1));
+        g_autofree uint64_t *l1 = NULL;
 
+        if (!snapshot_l1_valid(c, sn)) {
+            continue;
+        }
+        l1 = g_try_malloc(MAX(l1_bytes, (uint64_t)1));
         ret = l1 ? count_range(c, "snapshot L1 table", sn->l1_table_offset, l1_bytes) : -ENOMEM;
         if (ret < 0 || !l1_bytes || sn->l1_table_offset >> s->cluster_bits >= c->file_clusters) {
             continue;

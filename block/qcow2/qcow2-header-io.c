@@ -61,6 +61,29 @@ int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size
     return switch_table(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
 }
 
+int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t nb_snapshots,
+                                                 uint64_t snapshots_offset)
+{
+    uint8_t buf[12];
+
+    qcow2_put_be32(buf, nb_snapshots);
+    qcow2_put_be64(buf + 4, snapshots_offset);
+    return switch_table(bs, offsetof(Qcow2DiskHeader, nb_snapshots), sizeof(buf), buf);
+}
+
+int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
+                                            uint32_t l1_size, uint64_t l1_table_offset)
+{
+    const BDRVQcow2State *s = bs->opaque;
+    uint8_t buf[24];
+
+    qcow2_put_be64(buf, size);
+    qcow2_put_be32(buf + 8, s->hdr.crypt_method); /* lies between them */
+    qcow2_put_be32(buf + 12, l1_size);
+    qcow2_put_be64(buf + 16, l1_table_offset);
+    return switch_table(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
+}
+
 int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size)
 {
     uint8_t buf[8];

@@ -9,7 +9,7 @@
 #include "qcow2-state.h"
 
 /*
- * These two switch to another table and return when that is durable. On failure the image may
+ * These switch to another table and return when that is durable. On failure the image may
  * have to refuse all further writes.
  */
 int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t offset,
@@ -17,6 +17,13 @@ int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t o
 /* l1_size and l1_table_offset. */
 int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size,
                                           uint64_t l1_table_offset);
+/* The same for nb_snapshots and snapshots_offset, */
+int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t nb_snapshots,
+                                                 uint64_t snapshots_offset);
+/* and for another disk at once: its size and its L1 table. */
+int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
+                                            uint32_t l1_size, uint64_t l1_table_offset);
+
 int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size);
 /* The incompatible and autoclear words from s->hdr. Version 3 only. */
 int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs);

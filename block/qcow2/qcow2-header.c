@@ -211,12 +211,15 @@ static int parse_snapshots(Qcow2Header *h, const uint8_t *buf, Error **errp)
         return 0;
     }
     if (h->nb_snapshots > QCOW2_MAX_SNAPSHOTS) {
-        error_setg(errp, "Too many snapshots: nb_snapshots is %" PRIu32 ", at most %u is possible",
-                   h->nb_snapshots, QCOW2_MAX_SNAPSHOTS);
+        error_setg(errp, "Snapshot table too large");
         return -EFBIG;
     }
-    return check_table(h, "snapshots_offset", h->snapshots_offset,
-                       h->nb_snapshots * (uint64_t)sizeof(Qcow2DiskSnapshot), errp);
+    if (h->snapshots_offset & ((UINT64_C(1) << h->cluster_bits) - 1) ||
+        h->snapshots_offset > INT64_MAX - QCOW2_MAX_SNAPSHOT_TABLE) {
+        error_setg(errp, "Snapshot table offset invalid");
+        return -EINVAL;
+    }
+    return 0;
 }
 
 int qcow2_header_parse_fields(Qcow2Header *h, const uint8_t *buf, size_t len, Error **errp)

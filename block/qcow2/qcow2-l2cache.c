@@ -246,3 +246,15 @@ void qcow2_l2cache_forget(BDRVQcow2State *s, uint64_t l1_index)
         }
     }
 }
+
+void qcow2_l2cache_forget_all(BDRVQcow2State *s)
+{
+    for (unsigned i = 0; i < s->l2.nb_slots; i++) {
+        const Qcow2Slot *slot = &s->l2.slots[i];
+
+        g_assert(!slot->dirty && !slot->writing && !slot->loading);
+        if (s->l2.keys[i]) {
+            set_key(&s->l2, i, 0);
+        }
+    }
+}

@@ -28,6 +28,9 @@ int coroutine_fn qcow2_l2cache_lock(BlockDriverState *bs, uint64_t key, unsigned
 /* Forgets the clean slices of an L1 entry, as the table behind it is another now. Under meta. */
 void qcow2_l2cache_forget(BDRVQcow2State *s, uint64_t l1_index);
 
+/* The same for all slices, when nothing is in flight. */
+void qcow2_l2cache_forget_all(BDRVQcow2State *s);
+
 /* Under meta: where the slice lies in the file, 0 when there is no table. */
 uint64_t qcow2_l2cache_host_offset(const BDRVQcow2State *s, uint64_t key);
 

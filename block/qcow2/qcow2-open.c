@@ -21,7 +21,7 @@
 
 typedef struct OpenOptions {
     uint64_t l2_cache, l2_entry, refcount_cache;
-    bool pass_discard;
+    bool pass_discard, pass_discard_snapshot;
 } OpenOptions;
 
 static int take_overlap_check(BlockOptions *options, Error **errp)
@@ -50,7 +50,8 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
 
     *o = (OpenOptions){ .l2_cache = DEFAULT_L2_CACHE_MAX, .l2_entry = DEFAULT_SLICE,
                         .refcount_cache = DEFAULT_REFCOUNT_CACHE,
-                        .pass_discard = flags & BDRV_O_UNMAP };
+                        .pass_discard = flags & BDRV_O_UNMAP,
+                        .pass_discard_snapshot = true };
     has_both = blk_options_take_size(options, "cache-size", &both, errp);
     if (has_both < 0) {
         return has_both;
@@ -75,9 +76,10 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
     }
     if (blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-request", &o->pass_discard, errp) < 0 ||
-        /* Permissions that need not be used: refcounts are always right, snapshots not deleted. */
+        /* Permissions that need not be used: refcounts are always right. */
         blk_options_take_bool(options, "lazy-refcounts", &ignored, errp) < 0 ||
-        blk_options_take_bool(options, "pass-discard-snapshot", &ignored, errp) < 0 ||
+        blk_options_take_bool(options, "pass-discard-snapshot", &o->pass_discard_snapshot,
+                              errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-other", &ignored, errp) < 0) {
         return -EINVAL;
     }
@@ -222,29 +224,48 @@ static int read_refcount_table(BlockDriverState *bs, const OpenOptions *o, int64
 
 /* --- the metadata map --- */
 
-static int map_snapshots(BlockDriverState *bs, Error **errp)
+/*
+ * An L1 table that cannot be where its entry says is no use to anybody: the snapshot cannot be
+ * applied or deleted, but everything else goes on.
+ */
+static void map_snapshots(BDRVQcow2State *s, const GArray *snapshots, uint64_t table_bytes)
 {
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t bytes = 0;
-    GArray *snapshots = qcow2_read_snapshots(bs, &s->hdr, &bytes, errp);
-
-    if (!snapshots) {
-        return -EINVAL;
-    }
-    qcow2_map_add(s, QCOW2_META_SNAPSHOTS, s->hdr.snapshots_offset, bytes);
+    qcow2_map_add(s, QCOW2_META_SNAPSHOTS, s->hdr.snapshots_offset, table_bytes);
     for (guint i = 0; i < snapshots->len; i++) {
-        const Qcow2Snapshot *sn = &g_array_index(snapshots, Qcow2Snapshot, i);
+        const Qcow2Snapshot *sn = qcow2_snapshot_at(snapshots, i);
 
-        qcow2_map_add(s, QCOW2_META_SNAPSHOT_L1, sn->l1_table_offset, sn->l1_size * 8ULL);
+        if (qcow2_snapshot_l1_valid(s, sn, NULL)) {
+            qcow2_map_add(s, QCOW2_META_SNAPSHOT_L1, sn->l1_table_offset, sn->l1_size * 8ULL);
+        }
     }
-    qcow2_free_snapshots(snapshots);
-    return 0;
 }
 
+/* A check opens what has an unreadable snapshot table too. */
+static int read_snapshots(BlockDriverState *bs, Error **errp)
+{
+    ERRP_GUARD();
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes = 0;
+    g_autoptr(GArray) snapshots = qcow2_read_snapshots(bs, &s->hdr, &bytes, errp);
+
+    if (snapshots) {
+        if (s->writable) {
+            map_snapshots(s, snapshots, bytes);
+        }
+        return 0;
+    }
+    if (bs->open_flags & BDRV_O_CHECK) {
+        error_free(*errp);
+        *errp = NULL;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+/* After read_snapshots(). */
 static int build_map(BlockDriverState *bs, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
-    int ret;
 
     qcow2_map_add(s, QCOW2_META_HEADER, 0, s->cluster_size);
     qcow2_map_add(s, QCOW2_META_REFTABLE, s->rc.table_offset, s->rc.entries * 8);
@@ -267,13 +288,12 @@ static int build_map(BlockDriverState *bs, Error **errp)
         qcow2_map_add(s, QCOW2_META_BITMAPS, s->hdr.bitmaps.directory_offset,
                       s->hdr.bitmaps.directory_size);
     }
-    ret = map_snapshots(bs, errp);
-    if (ret == 0 && s->map_conflict && !(bs->open_flags & BDRV_O_CHECK)) {
+    if (s->map_conflict && !(bs->open_flags & BDRV_O_CHECK)) {
         error_setg(errp, "qcow2: Image is corrupt: two metadata structures claim the cluster at"
                    " 0x%" PRIx64 "; cannot be opened read/write", s->map_conflict_at);
-        ret = -EINVAL;
+        return -EINVAL;
     }
-    return ret;
+    return 0;
 }
 
 /* --- files beside this one --- */
@@ -354,12 +374,16 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     set_geometry(s, &o);
     s->writable = (flags & BDRV_O_RDWR) && !bs->read_only;
     s->may_discard_host = o.pass_discard;
+    s->may_discard_snapshots = o.pass_discard_snapshot;
     ret = open_data_file(bs, options, flags, errp);
     if (ret == 0) {
         ret = read_l1(bs, file_length, errp);
     }
     if (ret == 0) {
         ret = read_refcount_table(bs, &o, file_length, errp);
+    }
+    if (ret == 0) {
+        ret = read_snapshots(bs, errp);
     }
     if (ret == 0 && s->writable) {
         ret = build_map(bs, errp);

@@ -9,6 +9,7 @@
 
 #include "qcow2-compress.h"
 #include "qcow2-reclaim.h"
+#include "qcow2-vmstate.h"
 
 #define MAX_PIECES 8
 
@@ -51,7 +52,8 @@ static int coroutine_fn read_extent(BlockDriverState *bs, const Qcow2Extent *ext
         return read_compressed(bs, ext, offset, bytes, qiov, qiov_offset);
     case QCOW2_UNALLOCATED:
     case QCOW2_UNALLOCATED_ALLOC:
-        if (bs->backing) {
+        /* Machine state above the disk is not the backing file's business. */
+        if (bs->backing && offset < qatomic_read(&s->size)) {
             return bdrv_co_preadv_part(bs->backing, offset, bytes, qiov, qiov_offset, 0);
         }
         break;
@@ -139,6 +141,10 @@ int coroutine_fn qcow2_co_read_range(BlockDriverState *bs, uint64_t offset, uint
     BDRVQcow2State *s = bs->opaque;
     uint64_t size = qatomic_read(&s->size);
     uint64_t there = offset >= size ? 0 : MIN(bytes, size - offset);
+
+    if (offset >= qcow2_vmstate_offset(s)) {
+        there = bytes;
+    }
 
     if (there < bytes) {
         qemu_iovec_memset(qiov, qiov_offset + there, 0, bytes - there);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries have no fixed length, so the table is read in steps; its length is bounded as a
+ * Entries have no fixed length, so the table is read in pieces; its length is bounded as a
  * whole, and memory grows with what has been read rather than with what a count promises.
  */
 #include "qcow2-snapshot.h"
 
 #include "block/block-image.h"
+
+#define PIECE 65536U /* bytes read at once */
+
+/* --- the list --- */
 
 static void clear_snapshot(gpointer data)
 {
@@ -13,6 +17,7 @@ static void clear_snapshot(gpointer data)
 
     g_free(sn->id);
     g_free(sn->name);
+    g_free(sn->unknown_extra);
 }
 
 void qcow2_free_snapshots(GArray *snapshots)
@@ -22,54 +27,116 @@ void qcow2_free_snapshots(GArray *snapshots)
     }
 }
 
-static int read_at(BlockDriverState *bs, uint64_t offset, void *buf, size_t bytes)
+int qcow2_find_snapshot(const GArray *snapshots, const char *id, const char *name)
 {
-    return bytes ? bdrv_pread(bs->file, offset, bytes, buf, 0) : 0;
+    for (guint i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *sn = qcow2_snapshot_at(snapshots, i);
+
+        if ((!id || !strcmp(sn->id, id)) && (!name || !strcmp(sn->name, name))) {
+            return i;
+        }
+    }
+    return -1;
 }
 
-static char *read_string(BlockDriverState *bs, uint64_t offset, size_t bytes, int *ret)
-{
-    char *text = g_malloc0(bytes + 1);
+/* --- reading --- */
 
-    *ret = read_at(bs, offset, text, bytes);
-    return text;
+typedef struct TableReader {
+    BlockDriverState *bs;
+    uint64_t disk_size; /* of the image now */
+    uint64_t start;   /* of the table */
+    uint64_t length;  /* of the file */
+    uint64_t pos;     /* in the table: of the next byte */
+    uint64_t at;      /* in the table: of the piece's first byte */
+    size_t filled;
+    uint8_t piece[PIECE];
+} TableReader;
+
+/* Loads the piece at pos; zeroes behind the end of the file. */
+static int load_piece(TableReader *t)
+{
+    uint64_t offset = t->start + t->pos;
+    uint64_t there = offset >= t->length ? 0 : MIN(PIECE, t->length - offset);
+    int ret;
+
+    t->at = t->pos;
+    t->filled = 0;
+    if (offset > (uint64_t)BDRV_MAX_LENGTH - PIECE) {
+        return -EIO;
+    }
+    ret = there ? bdrv_pread(t->bs->file, offset, there, t->piece, 0) : 0;
+    if (ret == 0) {
+        memset(t->piece + there, 0, PIECE - there);
+        t->filled = PIECE;
+    }
+    return ret;
 }
 
-static int check_snapshot(const Qcow2Header *h, const Qcow2Snapshot *sn, unsigned i,
-                          uint32_t extra, Error **errp)
+static int take_bytes(TableReader *t, void *to, size_t bytes)
 {
-    if (extra > QCOW2_MAX_SNAPSHOT_EXTRA) {
-        error_setg(errp, "Snapshot table entry %u: extra_data_size %" PRIu32 " is too large", i,
-                   extra);
-        return -EFBIG;
-    }
-    if (sn->l1_size > QCOW2_MAX_L1_BYTES / 8) {
-        error_setg(errp, "Snapshot table entry %u: l1_size %" PRIu32 " is too large", i,
-                   sn->l1_size);
-        return -EFBIG;
-    }
-    if (sn->l1_size && (sn->l1_table_offset & ((UINT64_C(1) << h->cluster_bits) - 1) ||
-                        sn->l1_table_offset > INT64_MAX - QCOW2_MAX_L1_BYTES)) {
-        error_setg(errp, "Snapshot table entry %u: l1_table_offset 0x%" PRIx64 " is invalid", i,
-                   sn->l1_table_offset);
-        return -EINVAL;
+    uint8_t *out = to;
+
+    while (bytes) {
+        size_t in_piece = t->pos - t->at, n;
+
+        if (in_piece >= t->filled) {
+            int ret = load_piece(t);
+
+            if (ret < 0) {
+                return ret;
+            }
+            in_piece = 0;
+        }
+        n = MIN(bytes, t->filled - in_piece);
+        memcpy(out, t->piece + in_piece, n);
+        out += n;
+        t->pos += n;
+        bytes -= n;
     }
     return 0;
 }
 
-/* Reads entry @i at *@offset and moves that behind it. */
-static int read_snapshot(BlockDriverState *bs, const Qcow2Header *h, unsigned i,
-                         uint64_t *offset, Qcow2Snapshot *sn, Error **errp)
+static char *take_string(TableReader *t, size_t bytes, int *ret)
+{
+    char *text = g_malloc0(bytes + 1);
+
+    *ret = take_bytes(t, text, bytes);
+    return text;
+}
+
+/* The extra data is as old or as new as who wrote it. */
+static int take_extra(TableReader *t, Qcow2Snapshot *sn)
+{
+    Qcow2DiskSnapshotExtra x;
+    size_t known = MIN(sn->extra_size, sizeof(x));
+    int ret = take_bytes(t, &x, known);
+
+    sn->disk_size = t->disk_size;
+    sn->icount = UINT64_MAX;
+    if (ret == 0 && known >= 8) {
+        sn->vm_state_size = GUINT64_FROM_BE(x.vm_state_size);
+    }
+    if (ret == 0 && known >= 16) {
+        sn->disk_size = GUINT64_FROM_BE(x.disk_size);
+    }
+    if (ret == 0 && known >= 24) {
+        sn->icount = GUINT64_FROM_BE(x.icount);
+    }
+    if (ret == 0 && sn->extra_size > sizeof(x)) {
+        sn->unknown_extra = g_malloc(sn->extra_size - sizeof(x));
+        ret = take_bytes(t, sn->unknown_extra, sn->extra_size - sizeof(x));
+    }
+    return ret;
+}
+
+/* -EFBIG: its extra data is larger than any that there is. */
+static int take_snapshot(TableReader *t, Qcow2Snapshot *sn)
 {
     Qcow2DiskSnapshot d;
-    Qcow2DiskSnapshotExtra x = { 0 };
-    uint32_t extra;
-    uint16_t id_size, name_size;
-    int ret = read_at(bs, *offset, &d, sizeof(d));
+    uint8_t padding[8];
+    int ret = take_bytes(t, &d, sizeof(d));
 
-    memset(sn, 0, sizeof(*sn));
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not read the snapshot table");
         return ret;
     }
     sn->l1_table_offset = GUINT64_FROM_BE(d.l1_table_offset);
@@ -78,65 +145,125 @@ static int read_snapshot(BlockDriverState *bs, const Qcow2Header *h, unsigned i,
     sn->date_nsec = GUINT32_FROM_BE(d.date_nsec);
     sn->vm_clock_nsec = GUINT64_FROM_BE(d.vm_clock_nsec);
     sn->vm_state_size = GUINT32_FROM_BE(d.vm_state_size);
-    sn->disk_size = h->size;
-    extra = GUINT32_FROM_BE(d.extra_data_size);
-    id_size = GUINT16_FROM_BE(d.id_str_size);
-    name_size = GUINT16_FROM_BE(d.name_size);
-    ret = check_snapshot(h, sn, i, extra, errp);
-    if (ret < 0) {
-        return ret;
+    sn->extra_size = GUINT32_FROM_BE(d.extra_data_size);
+    if (sn->extra_size > QCOW2_MAX_SNAPSHOT_EXTRA) {
+        return -EFBIG;
     }
-    *offset += sizeof(d);
-    ret = read_at(bs, *offset, &x, MIN(sizeof(x), (size_t)extra));
-    if (extra >= 8) {
-        sn->vm_state_size = GUINT64_FROM_BE(x.vm_state_size);
-    }
-    if (extra >= 16) {
-        sn->disk_size = GUINT64_FROM_BE(x.disk_size);
+    ret = take_extra(t, sn);
+    if (ret == 0) {
+        sn->id = take_string(t, GUINT16_FROM_BE(d.id_str_size), &ret);
     }
     if (ret == 0) {
-        sn->id = read_string(bs, *offset + extra, id_size, &ret);
+        sn->name = take_string(t, GUINT16_FROM_BE(d.name_size), &ret);
     }
-    if (ret == 0) {
-        sn->name = read_string(bs, *offset + extra + id_size, name_size, &ret);
-    }
-    if (ret < 0) {
-        clear_snapshot(sn);
-        error_setg_errno(errp, -ret, "Could not read the snapshot table");
-        return ret;
-    }
-    *offset = ROUND_UP(*offset + extra + id_size + name_size, UINT64_C(8));
-    return 0;
+    return ret < 0 ? ret : take_bytes(t, padding, -t->pos & 7);
 }
+
+static const char hint[] =
+    "You can force-remove this extra metadata with qemu-img check -r all\n";
 
 GArray *qcow2_read_snapshots(BlockDriverState *bs, const Qcow2Header *h, uint64_t *bytes,
                              Error **errp)
 {
-    GArray *snapshots = g_array_new(false, false, sizeof(Qcow2Snapshot));
-    int64_t length = bdrv_getlength(bs->file->bs);
-    uint64_t offset = h->snapshots_offset;
+    g_autoptr(GArray) snapshots = g_array_new(false, false, sizeof(Qcow2Snapshot));
+    g_autofree TableReader *t = NULL;
+    int64_t length;
 
+    *bytes = 0;
     g_array_set_clear_func(snapshots, clear_snapshot);
+    if (h->nb_snapshots == 0) {
+        return g_steal_pointer(&snapshots);
+    }
+    length = bdrv_getlength(bs->file->bs);
+    t = g_new0(TableReader, 1);
+    *t = (TableReader){ .bs = bs, .disk_size = ((BDRVQcow2State *)bs->opaque)->size,
+                        .start = h->snapshots_offset, .length = MAX(length, 0) };
     for (unsigned i = 0; i < h->nb_snapshots; i++) {
-        Qcow2Snapshot sn;
+        Qcow2Snapshot sn = { 0 };
+        int ret = length < 0 ? (int)length : take_snapshot(t, &sn);
 
-        if (length < 0 || offset >= (uint64_t)length) {
-            error_setg(errp, "Snapshot table entry %u lies beyond the end of the file", i);
-            goto fail;
+        g_array_append_val(snapshots, sn); /* freed with the rest, whatever it holds */
+        if (ret == -EFBIG) {
+            error_setg(errp, "Too much extra metadata in snapshot table entry %u", i);
+            error_append_hint(errp, "%s", hint);
+            return NULL;
         }
-        if (read_snapshot(bs, h, i, &offset, &sn, errp) < 0) {
-            goto fail;
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Failed to read snapshot table");
+            return NULL;
         }
-        g_array_append_val(snapshots, sn);
-        if (offset - h->snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE) {
-            error_setg(errp, "Snapshot table is too large");
-            goto fail;
+        if (t->pos > QCOW2_MAX_SNAPSHOT_TABLE) {
+            error_setg(errp, "Snapshot table is too big");
+            return NULL;
         }
     }
-    *bytes = h->nb_snapshots ? offset - h->snapshots_offset : 0;
-    return snapshots;
+    *bytes = t->pos;
+    return g_steal_pointer(&snapshots);
+}
 
-fail:
-    g_array_free(snapshots, true);
-    return NULL;
+/* --- its L1 table --- */
+
+bool qcow2_snapshot_l1_valid(const BDRVQcow2State *s, const Qcow2Snapshot *sn, Error **errp)
+{
+    if (sn->l1_size > QCOW2_MAX_L1_BYTES / 8) {
+        error_setg(errp, "Snapshot L1 table too large");
+        return false;
+    }
+    if (qcow2_in_cluster(s, sn->l1_table_offset) ||
+        sn->l1_table_offset > QCOW2_MAX_HOST_OFFSET - QCOW2_MAX_L1_BYTES) {
+        error_setg(errp, "Snapshot L1 table offset invalid");
+        return false;
+    }
+    return true;
+}
+
+int coroutine_fn qcow2_co_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
+                                           uint64_t entries, uint64_t **l1)
+{
+    g_autofree uint64_t *table = NULL;
+    int ret = 0;
+
+    entries = MAX(entries, sn->l1_size);
+    table = g_try_new0(uint64_t, MAX(entries, (uint64_t)1));
+    if (!table) {
+        return -ENOMEM;
+    }
+    if (sn->l1_size) {
+        ret = bdrv_co_pread(bs->file, sn->l1_table_offset, sn->l1_size * 8ULL, table, 0);
+    }
+    for (uint32_t i = 0; i < sn->l1_size; i++) {
+        table[i] = GUINT64_FROM_BE(table[i]);
+    }
+    *l1 = ret == 0 ? g_steal_pointer(&table) : NULL;
+    return ret;
+}
+
+/* --- for users --- */
+
+int coroutine_fn qcow2_snapshot_list(BlockDriverState *bs, QEMUSnapshotInfo **psn_info)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes;
+    g_autoptr(GArray) snapshots = qcow2_read_snapshots(bs, &s->hdr, &bytes, NULL);
+
+    if (!snapshots) {
+        return -EIO;
+    }
+    *psn_info = g_try_new0(QEMUSnapshotInfo, MAX(snapshots->len, 1U));
+    if (!*psn_info) {
+        return -ENOMEM;
+    }
+    for (guint i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *sn = qcow2_snapshot_at(snapshots, i);
+        QEMUSnapshotInfo *info = &(*psn_info)[i];
+
+        g_strlcpy(info->id_str, sn->id, sizeof(info->id_str));
+        g_strlcpy(info->name, sn->name, sizeof(info->name));
+        info->vm_state_size = sn->vm_state_size;
+        info->date_sec = sn->date_sec;
+        info->date_nsec = sn->date_nsec;
+        info->vm_clock_nsec = sn->vm_clock_nsec;
+        info->icount = sn->icount;
+    }
+    return snapshots->len;
 }

@@ -126,6 +126,7 @@ typedef struct BDRVQcow2State {
     BdrvChild *data_file;        /* where guest data lies: bs->file, or the external file */
     bool external;               /* it is an external file: host offset = guest offset */
     bool may_discard_host;       /* freed clusters are discarded in the file */
+    bool may_discard_snapshots;  /* so are those that belonged to a snapshot */
     Qcow2Header hdr;             /* as it was at open; the fields below supersede it */
     bool writable;               /* opened for writing, nothing speaks against it */
 

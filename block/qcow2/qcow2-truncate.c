@@ -128,10 +128,9 @@ static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
     return 0;
 }
 
-static int coroutine_fn grow_l1(BlockDriverState *bs, uint64_t size)
+int coroutine_fn qcow2_co_grow_l1(BlockDriverState *bs, uint64_t needed)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t needed = qcow2_l1_entries_needed(size, s->cluster_bits, s->extended);
     int ret = 0;
 
     if (needed > QCOW2_MAX_L1_BYTES / 8) {
@@ -201,7 +200,7 @@ int coroutine_fn qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool ex
     }
     ret = qcow2_co_begin_change(bs);
     if (ret == 0) {
-        ret = grow_l1(bs, size);
+        ret = qcow2_co_grow_l1(bs, qcow2_l1_entries_needed(size, s->cluster_bits, s->extended));
     }
     if (ret == 0 && size > old_size) {
         /* Only this request knows the new area; the length that the core has is the old one. */

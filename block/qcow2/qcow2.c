@@ -12,6 +12,8 @@
  *   qcow2-refcount.c     refcounts                    qcow2-alloc.c    finding free clusters
  *   qcow2-writeback.c    metadata to the disk         qcow2-reclaim.c  clusters given up
  *   qcow2-overlap.c      the metadata map             qcow2-compress.c deflate and zstd
+ *   qcow2-snapshot.c     the snapshot table; -create, -goto, -delete: what is done with it
+ *   qcow2-vmstate.c      machine state beside the disk
  */
 
 #include "block/block-image.h"
@@ -21,8 +23,10 @@
 #include "qcow2-empty.h"
 #include "qcow2-open.h"
 #include "qcow2-read.h"
+#include "qcow2-snapshot.h"
 #include "qcow2-state.h"
 #include "qcow2-truncate.h"
+#include "qcow2-vmstate.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 #include "qcow2-zero.h"
@@ -55,11 +59,9 @@ static int64_t coroutine_fn qcow2_co_getlength(BlockDriverState *bs)
 static int coroutine_fn qcow2_co_get_info(BlockDriverState *bs, BlockDriverInfo *bdi)
 {
     BDRVQcow2State *s = bs->opaque;
-    unsigned l1_shift = s->cluster_bits + s->l2_bits;
 
     bdi->cluster_size = s->cluster_size;
-    bdi->vm_state_offset = qcow2_l1_entries_needed(s->size, s->cluster_bits, s->extended)
-                           << l1_shift;
+    bdi->vm_state_offset = qcow2_vmstate_offset(s);
     bdi->is_dirty = s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY;
     return 0;
 }
@@ -96,6 +98,13 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
     .bdrv_get_specific_info = qcow2_get_specific_info,
+    .bdrv_snapshot_create = qcow2_snapshot_create,
+    .bdrv_snapshot_goto = qcow2_snapshot_goto,
+    .bdrv_snapshot_delete = qcow2_snapshot_delete,
+    .bdrv_snapshot_list = qcow2_snapshot_list,
+    .bdrv_snapshot_load_tmp = qcow2_snapshot_load_tmp,
+    .bdrv_co_save_vmstate = qcow2_co_save_vmstate,
+    .bdrv_co_load_vmstate = qcow2_co_load_vmstate,
     .bdrv_has_zero_init = qcow2_has_zero_init,
     .strong_runtime_opts = qcow2_strong_options,
 };

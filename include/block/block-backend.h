@@ -164,6 +164,14 @@ int blk_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *
 /* Makes the whole image read as zeroes if that is cheap; -ENOTSUP otherwise. */
 int blk_make_zero(BlockBackend *blk, BdrvRequestFlags flags);
 
+/*
+ * Machine state, which formats with internal snapshots keep beside the disk: written before a
+ * snapshot is made, and there again when it has been applied. @pos: bytes from the start of the
+ * state. @size on success, or -errno; -ENOTSUP where there is no room for it.
+ */
+int blk_save_vmstate(BlockBackend *blk, const uint8_t *buf, int64_t pos, int size);
+int blk_load_vmstate(BlockBackend *blk, uint8_t *buf, int64_t pos, int size);
+
 /* --- drain: nothing is in flight between begin and end; new requests wait --- */
 
 void blk_drain(BlockBackend *blk);

@@ -24,6 +24,7 @@
 #include "block/block-options.h"
 #include "block/block-backend.h"
 #include "block/dirty-bitmap.h"
+#include "block/snapshot.h"
 #include "qapi/error.h"
 #include "qemu/aio.h"
 #include "qemu/coroutine.h"
@@ -170,6 +171,25 @@ struct BlockDriver {
      * an error with @errp. Home thread, not in a coroutine.
      */
     BlockOptions *(*bdrv_get_specific_info)(BlockDriverState *bs, Error **errp);
+
+    /*
+     * Internal snapshots; block/snapshot.h says what each does. A driver has all of them or
+     * none. But for the list, nothing is in flight on the node. Errors without a message are told
+     * by the core.
+     */
+    int coroutine_fn (*bdrv_snapshot_create)(BlockDriverState *bs, QEMUSnapshotInfo *sn_info);
+    int coroutine_fn (*bdrv_snapshot_goto)(BlockDriverState *bs, const char *snapshot_id,
+                                           Error **errp);
+    int coroutine_fn (*bdrv_snapshot_delete)(BlockDriverState *bs, const char *snapshot_id,
+                                             const char *name, Error **errp);
+    int coroutine_fn (*bdrv_snapshot_list)(BlockDriverState *bs, QEMUSnapshotInfo **psn_info);
+    int coroutine_fn (*bdrv_snapshot_load_tmp)(BlockDriverState *bs, const char *snapshot_id,
+                                               const char *name, Error **errp);
+    /* Machine state, kept beside the disk until a snapshot is made: @pos bytes from its start. */
+    int coroutine_fn (*bdrv_co_save_vmstate)(BlockDriverState *bs, QEMUIOVector *qiov,
+                                             int64_t pos);
+    int coroutine_fn (*bdrv_co_load_vmstate)(BlockDriverState *bs, QEMUIOVector *qiov,
+                                             int64_t pos);
     /* The length can change behind our back (devices): whoever asks gets a fresh one. */
     bool has_variable_length;
     /* NULL: what the file child says, 0 without one. */

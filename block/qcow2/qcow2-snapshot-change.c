@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* See the header. */
+#include "qcow2-snapshot-change.h"
+
+#include "qcow2-header-io.h"
+#include "qcow2-write.h"
+#include "qcow2-writeback.h"
+
+static int coroutine_fn set_dirty_mark(BlockDriverState *bs, bool dirty)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t old = s->hdr.incompatible_features;
+    int ret;
+
+    s->hdr.incompatible_features = dirty ? old | QCOW2_INCOMPAT_DIRTY
+                                         : old & ~QCOW2_INCOMPAT_DIRTY;
+    ret = qcow2_co_write_header_features(bs);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        s->hdr.incompatible_features = old;
+    }
+    return ret;
+}
+
+static void drop_locks(BDRVQcow2State *s)
+{
+    qemu_co_mutex_unlock(&s->l1_lock);
+    qemu_co_mutex_unlock(&s->wb_lock);
+}
+
+int coroutine_fn qcow2_co_snapshot_begin(BlockDriverState *bs, bool mark,
+                                         Qcow2SnapshotChange *c)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = s->external ? -ENOTSUP : qcow2_co_begin_change(bs);
+
+    *c = (Qcow2SnapshotChange){ 0 };
+    if (ret == 0) {
+        ret = qcow2_co_writeback_all(bs);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    qemu_co_mutex_lock(&s->wb_lock);
+    qemu_co_mutex_lock(&s->l1_lock);
+    if (mark && s->hdr.version >= 3 && !(s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY)) {
+        ret = set_dirty_mark(bs, true);
+        c->marked = ret == 0;
+    }
+    if (ret < 0) {
+        drop_locks(s);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange *c, int ret)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int end = qcow2_co_writeback_locked(bs);
+
+    if (end == 0) {
+        end = bdrv_co_flush(bs->file->bs);
+    }
+    if (end == 0 && c->marked && !c->unclean) {
+        end = set_dirty_mark(bs, false);
+    }
+    drop_locks(s);
+    return ret < 0 ? ret : end;
+}
