@@ -151,6 +151,11 @@ static inline BdrvChild *bdrv_filter_child(const BlockDriverState *bs)
 BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, int flags,
                                  Error **errp);
 /*
+ * Nodes cannot be named from elsewhere: there is no registry of node names. -EINVAL when the
+ * option @key tries; @more: there is a file name for the child as well.
+ */
+int bdrv_refuse_reference(const BlockOptions *options, const char *key, bool more, Error **errp);
+/*
  * Opens the backing file that the driver found in the image (bs->backing_file, from
  * backing_format) or that "backing.*" of @options names, and attaches it. No backing file: 0.
  */

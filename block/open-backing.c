@@ -9,6 +9,8 @@
  */
 #include "node.h"
 
+#include "qemu/error-report.h"
+
 #define MAX_CHAIN 200 /* images above a backing file */
 
 /* The images whose backing files are being opened right now by this thread, innermost first. */
@@ -94,11 +96,6 @@ static BlockOptions *backing_options(BlockDriverState *bs, BlockOptions *options
         }
     }
     if (*name && bs->backing_format) {
-        if (!bdrv_find_format(bs->backing_format)) {
-            error_setg(errp, "Unknown driver '%s'", bs->backing_format);
-            blk_options_free(sub);
-            return NULL;
-        }
         blk_options_set_default(sub, "driver", bs->backing_format);
     }
     if (bs->force_share) {
@@ -107,19 +104,50 @@ static BlockOptions *backing_options(BlockDriverState *bs, BlockOptions *options
     return sub;
 }
 
-int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
+/* "backing": null, or "" as it was written in former times. */
+static bool no_backing_wanted(const BlockOptions *options)
 {
-    ERRP_GUARD();
+    const char *reference = blk_options_get(options, "backing");
+
+    if (reference && !*reference) {
+        warn_report("Use of \"backing\": \"\" is deprecated; use \"backing\": null instead");
+        return true;
+    }
+    return blk_options_is_null(options, "backing");
+}
+
+/* Opens what @name or @sub says; @sub is consumed. */
+static BlockDriverState *open_node_below(BlockDriverState *bs, const char *name,
+                                         BlockOptions *sub, Error **errp)
+{
     int flags = (bs->open_flags & ~(BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL | BDRV_O_CHECK |
                                     BDRV_O_AUTO_RDONLY)) | BDRV_O_UNMAP;
-    GSList *chain = g_private_get(&open_chain);
     const char *image = bs->file ? bs->file->bs->exact_filename : "";
-    g_autofree char *name = NULL;
+    GSList *chain = g_slist_prepend(g_private_get(&open_chain), (void *)image);
     BlockDriverState *backing = NULL;
+
+    g_private_set(&open_chain, chain);
+    if (check_chain(chain, name, errp) < 0) {
+        blk_options_free(sub);
+    } else {
+        backing = bdrv_open_node(name, sub, flags, errp);
+    }
+    g_private_set(&open_chain, g_slist_delete_link(chain, chain));
+    return backing;
+}
+
+static int open_backing(BlockDriverState *bs, BlockOptions *options, BlockDriverState **backing,
+                        Error **errp)
+{
+    g_autofree char *name = NULL;
     BlockOptions *sub;
 
-    if (!bs->drv->supports_backing || (bs->open_flags & (BDRV_O_NO_BACKING | BDRV_O_NO_IO))) {
+    if (no_backing_wanted(options)) {
+        blk_options_del(options, "backing");
         return 0;
+    }
+    if (bdrv_refuse_reference(options, "backing", false, errp) < 0) {
+        return -EINVAL;
     }
     sub = backing_options(bs, options, &name, errp);
     if (!sub) {
@@ -129,17 +157,30 @@ int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
         blk_options_free(sub);
         return 0;
     }
-    chain = g_slist_prepend(chain, (void *)image);
-    g_private_set(&open_chain, chain);
-    if (check_chain(chain, name, errp) < 0) {
+    if (!bs->drv->supports_backing) {
+        error_setg(errp, "Driver doesn't support backing files");
         blk_options_free(sub);
-    } else {
-        backing = bdrv_open_node(name, sub, flags, errp);
-    }
-    g_private_set(&open_chain, g_slist_delete_link(chain, chain));
-    if (!backing) {
-        error_prepend(errp, "Could not open backing file: ");
         return -EINVAL;
     }
-    return bdrv_attach_child(bs, backing, "backing", errp) ? 0 : -EINVAL;
+    *backing = open_node_below(bs, name, sub, errp);
+    return *backing ? 0 : -EINVAL;
+}
+
+int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
+{
+    ERRP_GUARD();
+    BlockDriverState *backing = NULL;
+    int ret;
+
+    if (bs->open_flags & (BDRV_O_NO_BACKING | BDRV_O_NO_IO)) {
+        return 0;
+    }
+    ret = open_backing(bs, options, &backing, errp);
+    if (ret < 0) {
+        if (bs->drv->supports_backing) {
+            error_prepend(errp, "Could not open backing file: ");
+        }
+        return ret;
+    }
+    return !backing || bdrv_attach_child(bs, backing, "backing", errp) ? 0 : -EINVAL;
 }

@@ -166,23 +166,33 @@ static int child_flags(int flags, bool is_file)
     return flags;
 }
 
-/* Nodes cannot be named from elsewhere: there is no registry of node names. */
-static int refuse_reference(BlockOptions *options, const char *key, Error **errp)
+int bdrv_refuse_reference(const BlockOptions *options, const char *key, bool more, Error **errp)
 {
     const char *ref = blk_options_get(options, key);
+    size_t len = strlen(key);
 
-    if (ref) {
-        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", ref, ref);
-        return -EINVAL;
+    if (!ref) {
+        return 0;
     }
-    return 0;
+    for (size_t i = 0; i < blk_options_count(options); i++) {
+        const char *other = blk_options_key(options, i);
+
+        more = more || (!strncmp(other, key, len) && other[len] == '.');
+    }
+    if (more) {
+        error_setg(errp, "Cannot reference an existing block device with additional options or a"
+                   " new filename");
+    } else {
+        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", ref, ref);
+    }
+    return -EINVAL;
 }
 
 static BlockDriverState *open_file_child(OpenRequest *req, Error **errp)
 {
     BlockOptions *options;
 
-    if (refuse_reference(req->options, "file", errp) < 0) {
+    if (bdrv_refuse_reference(req->options, "file", req->filename != NULL, errp) < 0) {
         return NULL;
     }
     options = blk_options_extract(req->options, "file");
@@ -208,7 +218,7 @@ BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options,
     BlockOptions *child_options;
     BlockDriverState *bs;
 
-    if (refuse_reference(options, bdref_key, errp) < 0) {
+    if (bdrv_refuse_reference(options, bdref_key, filename != NULL, errp) < 0) {
         return NULL;
     }
     child_options = blk_options_extract(options, bdref_key);

@@ -14,7 +14,8 @@ enum {
 
 typedef enum {
     VALUE_STRING,
-    VALUE_LITERAL, /* a JSON number, true, false or [], {}: printed without quotes */
+    VALUE_LITERAL, /* a JSON number, true or false: printed without quotes */
+    VALUE_NONE,    /* null, {} or []: the key is there, but has no value */
 } ValueKind;
 
 typedef struct Entry {

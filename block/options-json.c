@@ -1,115 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BlockOptions from and to JSON. Nested objects and lists become dotted keys and back. Where
- * QEMU prints JSON, keys stand in the order of its hash table; so do ours.
+ * BlockOptions to JSON: dotted keys become nested objects and lists. Where QEMU prints JSON,
+ * keys stand in the order of its hash table; so do ours.
  */
 #include "qemu/osdep.h"
 #include <jansson.h>
 #include "options-internal.h"
-
-/* --- reading --- */
-
-static bool flatten(BlockOptions *opts, const char *key, json_t *value, int depth,
-                    Error **errp);
-
-static bool flatten_child(BlockOptions *opts, const char *parent, const char *name,
-                          json_t *value, int depth, Error **errp)
-{
-    g_autofree char *key =
-        *parent ? g_strdup_printf("%s.%s", parent, name) : g_strdup(name);
-
-    return flatten(opts, key, value, depth + 1, errp);
-}
-
-static bool flatten_leaf(BlockOptions *opts, const char *key, json_t *value, Error **errp)
-{
-    if (blk_options_count(opts) >= OPTIONS_MAX_ENTRIES) {
-        error_setg(errp, "More than %d options", OPTIONS_MAX_ENTRIES);
-        return false;
-    }
-    if (json_is_string(value)) {
-        if (strlen(json_string_value(value)) != json_string_length(value)) {
-            error_setg(errp, "The value of option '%s' holds a zero byte", key);
-            return false;
-        }
-        options_set_kind(opts, key, json_string_value(value), VALUE_STRING);
-    } else if (json_is_boolean(value)) {
-        options_set_kind(opts, key, json_is_true(value) ? "true" : "false", VALUE_LITERAL);
-    } else {
-        char *text = json_dumps(value, JSON_ENCODE_ANY);
-
-        options_set_kind(opts, key, text, VALUE_LITERAL);
-        free(text);
-    }
-    return true;
-}
-
-static bool flatten(BlockOptions *opts, const char *key, json_t *value, int depth,
-                    Error **errp)
-{
-    const char *name;
-    json_t *item;
-    size_t i;
-
-    if (depth > OPTIONS_MAX_DEPTH) {
-        error_setg(errp, "JSON is nested too deeply");
-        return false;
-    }
-    if (json_is_object(value)) {
-        json_object_foreach(value, name, item)
-        {
-            if (!flatten_child(opts, key, name, item, depth, errp)) {
-                return false;
-            }
-        }
-        return true;
-    }
-    if (json_is_array(value)) {
-        json_array_foreach(value, i, item)
-        {
-            g_autofree char *index = g_strdup_printf("%zu", i);
-
-            if (!flatten_child(opts, key, index, item, depth, errp)) {
-                return false;
-            }
-        }
-        return true;
-    }
-    /* An absent value is what null means for an option. */
-    return json_is_null(value) || flatten_leaf(opts, key, value, errp);
-}
-
-bool blk_options_parse_json(BlockOptions *opts, const char *json, Error **errp)
-{
-    g_autoptr(BlockOptions) fresh = blk_options_new();
-    json_error_t jerr;
-    json_t *root;
-    bool ok;
-
-    if (strlen(json) > OPTIONS_MAX_JSON_BYTES) {
-        error_setg(errp, "Could not parse the JSON options: longer than %d bytes",
-                   OPTIONS_MAX_JSON_BYTES);
-        return false;
-    }
-    root = json_loads(json, JSON_REJECT_DUPLICATES, &jerr);
-    if (!root) {
-        error_setg(errp, "Could not parse the JSON options: %s", jerr.text);
-        return false;
-    }
-    if (!json_is_object(root)) {
-        error_setg(errp, "Invalid JSON object given");
-        json_decref(root);
-        return false;
-    }
-    ok = flatten(fresh, "", root, 0, errp);
-    json_decref(root);
-    if (ok) {
-        blk_options_merge(opts, fresh, true);
-    }
-    return ok;
-}
-
-/* --- writing --- */
 
 /*
  * The order of QEMU's hash table of 512 buckets (TDB's hash function), by which the order of
@@ -137,7 +33,7 @@ static json_t *entry_to_json(const Entry *e)
 {
     json_t *value = NULL;
 
-    if (e->kind == VALUE_LITERAL) {
+    if (e->kind != VALUE_STRING) {
         value = json_loads(e->value, JSON_DECODE_ANY, NULL);
     }
     return value ? value : json_text(e->value);

@@ -101,7 +101,7 @@ void blk_options_set_number(BlockOptions *opts, const char *key, int64_t value)
 
 void blk_options_set_empty_list(BlockOptions *opts, const char *key)
 {
-    options_set_kind(opts, key, "[]", VALUE_LITERAL);
+    options_set_kind(opts, key, "[]", VALUE_NONE);
 }
 
 void blk_options_set_default(BlockOptions *opts, const char *key, const char *value)
@@ -124,7 +124,14 @@ const char *blk_options_get(const BlockOptions *opts, const char *key)
 {
     const Entry *e = options_find(opts, key);
 
-    return e ? e->value : NULL;
+    return e && e->kind != VALUE_NONE ? e->value : NULL;
+}
+
+bool blk_options_is_null(const BlockOptions *opts, const char *key)
+{
+    const Entry *e = options_find(opts, key);
+
+    return e && e->kind == VALUE_NONE && !strcmp(e->value, "null");
 }
 
 char *blk_options_take(BlockOptions *opts, const char *key)
@@ -132,7 +139,7 @@ char *blk_options_take(BlockOptions *opts, const char *key)
     Entry *e = options_find(opts, key);
     char *value = NULL;
 
-    if (e) {
+    if (e && e->kind != VALUE_NONE) {
         value = g_steal_pointer(&e->value);
         g_ptr_array_remove(opts->entries, e);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Parsing of the header. Every number is hostile until it has passed its check here;
- * each check stands beside the field it is for, and its message names the field.
+ * each check stands beside the field it is for. The messages are QEMU's where QEMU refuses
+ * the same; elsewhere they name the field.
  */
 #include "qcow2-header.h"
 
@@ -18,17 +19,20 @@ uint64_t qcow2_l1_entries_needed(uint64_t size, uint32_t cluster_bits, bool exte
     return (size >> shift) + ((size & ((UINT64_C(1) << shift) - 1)) != 0);
 }
 
-/* Offset and bytes of a table: aligned, not within the header's cluster, no overflow. */
-static int check_table(const Qcow2Header *h, const char *what, uint64_t offset, uint64_t bytes,
-                       Error **errp)
+/*
+ * Offset and bytes of a table: aligned, not within the header's cluster, no overflow. @what
+ * as it stands in a message, @field for what QEMU does not refuse.
+ */
+static int check_table(const Qcow2Header *h, const char *what, const char *field, uint64_t offset,
+                       uint64_t bytes, Error **errp)
 {
-    if (offset & ((UINT64_C(1) << h->cluster_bits) - 1)) {
-        error_setg(errp, "Invalid qcow2 header: %s 0x%" PRIx64 " is not aligned to the cluster"
-                   " size", what, offset);
+    if (offset & ((UINT64_C(1) << h->cluster_bits) - 1) || offset > INT64_MAX ||
+        bytes > INT64_MAX - offset) {
+        error_setg(errp, "%s offset invalid", what);
         return -EINVAL;
     }
-    if (offset == 0 || offset > INT64_MAX || bytes > INT64_MAX - offset) {
-        error_setg(errp, "Invalid qcow2 header: %s 0x%" PRIx64 " is out of range", what, offset);
+    if (offset == 0) {
+        error_setg(errp, "Invalid qcow2 header: %s is 0", field);
         return -EINVAL;
     }
     return 0;
@@ -47,8 +51,7 @@ static int parse_identity(Qcow2Header *h, const uint8_t *buf, size_t len, Error 
     }
     h->cluster_bits = FIELD32(buf, cluster_bits);
     if (h->cluster_bits < QCOW2_MIN_CLUSTER_BITS || h->cluster_bits > QCOW2_MAX_CLUSTER_BITS) {
-        error_setg(errp, "Unsupported cluster size: cluster_bits is %" PRIu32 ", must be %u to %u",
-                   h->cluster_bits, QCOW2_MIN_CLUSTER_BITS, QCOW2_MAX_CLUSTER_BITS);
+        error_setg(errp, "Unsupported cluster size: 2^%" PRIi32, (int32_t)h->cluster_bits);
         return -EINVAL;
     }
     return 0;
@@ -70,15 +73,21 @@ static int parse_v3(Qcow2Header *h, const uint8_t *buf, size_t len, Error **errp
     h->autoclear_features = FIELD64(buf, autoclear_features);
     h->refcount_order = FIELD32(buf, refcount_order);
     h->header_length = FIELD32(buf, header_length);
-    if (h->refcount_order > 6) {
-        error_setg(errp, "Invalid qcow2 header: refcount_order is %" PRIu32 ", must be at most 6"
-                   " (64 bits)", h->refcount_order);
+    if (h->header_length < QCOW2_HEADER_V3_MIN) {
+        error_setg(errp, "qcow2 header too short");
         return -EINVAL;
     }
-    if (h->header_length < QCOW2_HEADER_V3_MIN || h->header_length % 8 ||
-        h->header_length > UINT32_C(1) << h->cluster_bits) {
+    if (h->header_length > UINT32_C(1) << h->cluster_bits) {
+        error_setg(errp, "qcow2 header exceeds cluster size");
+        return -EINVAL;
+    }
+    if (h->header_length % 8) {
         error_setg(errp, "Invalid qcow2 header: header_length is %" PRIu32 ", must be a multiple"
-                   " of 8 from %u to the cluster size", h->header_length, QCOW2_HEADER_V3_MIN);
+                   " of 8", h->header_length);
+        return -EINVAL;
+    }
+    if (h->refcount_order > 6) {
+        error_setg(errp, "Reference count entry width too large; may not exceed 64 bits");
         return -EINVAL;
     }
     if (h->header_length > offsetof(Qcow2DiskHeader, compression_type)) {
@@ -96,19 +105,19 @@ static int check_features(const Qcow2Header *h, Error **errp)
 {
     bool has_type = h->incompatible_features & QCOW2_INCOMPAT_COMPRESSION;
 
-    if (has_type != (h->compression_type != 0)) {
-        error_setg(errp, "Invalid qcow2 header: compression_type is %u but its feature bit is %s",
-                   h->compression_type, has_type ? "set" : "not set");
-        return -EINVAL;
-    }
     if (h->compression_type > QCOW2_COMPRESSION_ZSTD) {
-        error_setg(errp, "Unknown compression_type %u", h->compression_type);
+        error_setg(errp, "qcow2: unknown compression type: %u", h->compression_type);
         return -ENOTSUP;
+    }
+    if (has_type != (h->compression_type != 0)) {
+        error_setg(errp, "qcow2: Compression type incompatible feature bit must %sbe set",
+                   has_type ? "not " : "");
+        return -EINVAL;
     }
     if ((h->incompatible_features & QCOW2_INCOMPAT_EXTL2) &&
         h->cluster_bits < QCOW2_MIN_CLUSTER_BITS_EXTL2) {
-        error_setg(errp, "Invalid qcow2 header: cluster_bits is %" PRIu32 ", extended L2 entries"
-                   " need at least %u", h->cluster_bits, QCOW2_MIN_CLUSTER_BITS_EXTL2);
+        error_setg(errp, "Unsupported subcluster size: %u",
+                   (1U << h->cluster_bits) / QCOW2_SUBCLUSTERS);
         return -EINVAL;
     }
     if (h->autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW) {
@@ -124,7 +133,7 @@ static int check_features(const Qcow2Header *h, Error **errp)
         }
     }
     if (h->crypt_method > 2) {
-        error_setg(errp, "Invalid qcow2 header: unknown crypt_method %" PRIu32, h->crypt_method);
+        error_setg(errp, "Unsupported encryption method %" PRIu32, h->crypt_method);
         return -EINVAL;
     }
     return 0;
@@ -139,16 +148,18 @@ static int parse_backing_place(Qcow2Header *h, const uint8_t *buf, Error **errp)
         return 0;
     }
     h->backing_file_size = FIELD32(buf, backing_file_size);
-    if (h->backing_file_size > QCOW2_MAX_BACKING_NAME) {
-        error_setg(errp, "Backing file name too long: backing_file_size is %" PRIu32
-                   ", at most %u is possible", h->backing_file_size, QCOW2_MAX_BACKING_NAME);
+    if (h->backing_file_offset > cluster_size) {
+        error_setg(errp, "Invalid backing file offset");
         return -EINVAL;
     }
-    if (h->backing_file_offset < QCOW2_HEADER_V2_LENGTH ||
-        h->backing_file_offset > cluster_size ||
+    if (h->backing_file_size > QCOW2_MAX_BACKING_NAME ||
         h->backing_file_size > cluster_size - h->backing_file_offset) {
-        error_setg(errp, "Invalid qcow2 header: backing_file_offset 0x%" PRIx64 " does not lie"
-                   " within the first cluster", h->backing_file_offset);
+        error_setg(errp, "Backing file name too long");
+        return -EINVAL;
+    }
+    if (h->backing_file_offset < QCOW2_HEADER_V2_LENGTH) {
+        error_setg(errp, "Invalid qcow2 header: backing_file_offset is %" PRIu64
+                   ", within the header", h->backing_file_offset);
         return -EINVAL;
     }
     return 0;
@@ -163,23 +174,26 @@ static int parse_disk(Qcow2Header *h, const uint8_t *buf, Error **errp)
     h->l1_size = FIELD32(buf, l1_size);
     h->l1_table_offset = FIELD64(buf, l1_table_offset);
     if (h->size > BDRV_MAX_LENGTH) {
-        error_setg(errp, "Invalid qcow2 header: size %" PRIu64 " is too large", h->size);
+        error_setg(errp, "Could not refresh total sector count: File too large");
         return -EFBIG;
     }
     h->size = ROUND_DOWN(h->size, BDRV_SECTOR_SIZE);
     if (h->l1_size > QCOW2_MAX_L1_BYTES / 8) {
-        error_setg(errp, "Active L1 table too large: l1_size is %" PRIu32 ", at most %u is"
-                   " possible", h->l1_size, QCOW2_MAX_L1_BYTES / 8);
+        error_setg(errp, "Active L1 table too large");
         return -EFBIG;
     }
     needed = qcow2_l1_entries_needed(h->size, h->cluster_bits, extended);
+    if (needed > INT_MAX) {
+        error_setg(errp, "Image is too big");
+        return -EFBIG;
+    }
     if (needed > h->l1_size) {
-        error_setg(errp, "L1 table is too small: l1_size is %" PRIu32 ", size %" PRIu64 " needs %"
-                   PRIu64, h->l1_size, h->size, needed);
+        error_setg(errp, "L1 table is too small");
         return -EINVAL;
     }
     if (h->l1_size) {
-        return check_table(h, "l1_table_offset", h->l1_table_offset, h->l1_size * 8ULL, errp);
+        return check_table(h, "Active L1 table", "l1_table_offset", h->l1_table_offset,
+                           h->l1_size * 8ULL, errp);
     }
     return 0;
 }
@@ -192,15 +206,15 @@ static int parse_refcounts(Qcow2Header *h, const uint8_t *buf, Error **errp)
     h->refcount_table_clusters = FIELD32(buf, refcount_table_clusters);
     bytes = (uint64_t)h->refcount_table_clusters << h->cluster_bits;
     if (h->refcount_table_clusters == 0) {
-        error_setg(errp, "Invalid qcow2 header: refcount_table_clusters is 0");
+        error_setg(errp, "Image does not contain a reference count table");
         return -EINVAL;
     }
     if (bytes > QCOW2_MAX_REFTABLE_BYTES) {
-        error_setg(errp, "Refcount table too large: refcount_table_clusters is %" PRIu32,
-                   h->refcount_table_clusters);
+        error_setg(errp, "Reference count table too large");
         return -EFBIG;
     }
-    return check_table(h, "refcount_table_offset", h->refcount_table_offset, bytes, errp);
+    return check_table(h, "Reference count table", "refcount_table_offset",
+                       h->refcount_table_offset, bytes, errp);
 }
 
 static int parse_snapshots(Qcow2Header *h, const uint8_t *buf, Error **errp)
@@ -296,7 +310,8 @@ static int take_bitmaps(Qcow2Header *h, const uint8_t *data, uint32_t length, Er
                    b->directory_size);
         return -EINVAL;
     }
-    return check_table(h, "bitmap_directory_offset", b->directory_offset, b->directory_size, errp);
+    return check_table(h, "Bitmap directory", "bitmap_directory_offset", b->directory_offset,
+                       b->directory_size, errp);
 }
 
 static int take_feature_names(Qcow2Header *h, const uint8_t *data, uint32_t length)
@@ -325,7 +340,13 @@ static int take_extension(Qcow2Header *h, uint32_t type, const uint8_t *data, ui
 {
     switch (type) {
     case QCOW2_EXT_BACKING_FORMAT:
-        return take_string(&h->backing_format, "backing format", data, length, 64, errp);
+        if (length > QCOW2_MAX_BACKING_FORMAT) {
+            error_setg(errp, "ERROR: ext_backing_format: len=%" PRIu32 " too large (>=%u)", length,
+                       QCOW2_MAX_BACKING_FORMAT + 1);
+            return -EINVAL;
+        }
+        return take_string(&h->backing_format, "backing format", data, length,
+                           QCOW2_MAX_BACKING_FORMAT, errp);
     case QCOW2_EXT_DATA_FILE:
         return take_string(&h->data_file, "external data file name", data, length,
                            QCOW2_MAX_BACKING_NAME, errp);
@@ -353,8 +374,7 @@ static int parse_extension_area(Qcow2Header *h, const uint8_t *buf, size_t len, 
         }
         pos += sizeof(Qcow2DiskExtension);
         if (length > end - pos) {
-            error_setg(errp, "Invalid qcow2 header extension 0x%08" PRIx32 ": its length %" PRIu32
-                       " reaches beyond the extension area", type, length);
+            error_setg(errp, "Header extension too large");
             return -EINVAL;
         }
         ret = take_extension(h, type, buf + pos, length, errp);
@@ -380,7 +400,7 @@ char *qcow2_feature_name(const Qcow2Header *h, unsigned word, unsigned bit)
                                                    : g_strescape(name, "");
         }
     }
-    return g_strdup_printf("Unknown incompatible feature: %" PRIx64, UINT64_C(1) << bit);
+    return NULL;
 }
 
 static int check_incompatible(const Qcow2Header *h, Error **errp)
@@ -393,11 +413,16 @@ static int check_incompatible(const Qcow2Header *h, Error **errp)
     }
     names = g_string_new(NULL);
     for (unsigned bit = 0; bit < 64; bit++) {
-        if (unknown >> bit & 1) {
-            g_autofree char *name = qcow2_feature_name(h, 0, bit);
+        g_autofree char *name = unknown >> bit & 1 ? qcow2_feature_name(h, 0, bit) : NULL;
 
+        if (name) {
             g_string_append_printf(names, "%s%s", names->len ? ", " : "", name);
+            unknown &= ~(UINT64_C(1) << bit);
         }
+    }
+    if (unknown) {
+        g_string_append_printf(names, "%sUnknown incompatible feature: %" PRIx64,
+                               names->len ? ", " : "", unknown);
     }
     error_setg(errp, "Unsupported qcow2 feature(s): %s", names->str);
     return -ENOTSUP;

@@ -74,7 +74,7 @@ void qcow2_header_clear(Qcow2Header *h);
 /* Entries of the active L1 table that a disk of @size bytes needs. */
 uint64_t qcow2_l1_entries_needed(uint64_t size, uint32_t cluster_bits, bool extended_l2);
 
-/* The name for messages of a feature bit that is not known here, from the image's table. */
+/* What the image's table calls a feature bit, for messages; NULL: nothing. To be freed. */
 char *qcow2_feature_name(const Qcow2Header *h, unsigned word, unsigned bit);
 
 #endif

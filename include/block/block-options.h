@@ -38,8 +38,13 @@ void blk_options_set_empty_list(BlockOptions *opts, const char *key);
 void blk_options_set_default(BlockOptions *opts, const char *key, const char *value);
 void blk_options_del(BlockOptions *opts, const char *key);
 
-/* NULL: not there. The string belongs to @opts. */
+/*
+ * NULL: not there, or without a value, which is what null, {} and [] of JSON become: such a key
+ * is nobody's, and ends as an unknown option. The string belongs to @opts.
+ */
 const char *blk_options_get(const BlockOptions *opts, const char *key);
+/* It is there as JSON's null. */
+bool blk_options_is_null(const BlockOptions *opts, const char *key);
 /* Removes @key and returns its value, to be freed with g_free(); NULL: not there. */
 char *blk_options_take(BlockOptions *opts, const char *key);
 
@@ -72,7 +77,8 @@ bool blk_options_parse(BlockOptions *opts, const char *text, const char *implied
 
 /*
  * Parses a JSON object and flattens it ({"file": {"driver": "file"}} becomes
- * "file.driver" -> "file", arrays "x.0", "x.1"). Depth and size are bounded.
+ * "file.driver" -> "file", arrays "x.0", "x.1"). Strings may stand in single quotes, as for
+ * QEMU. Depth and size are bounded.
  */
 bool blk_options_parse_json(BlockOptions *opts, const char *json, Error **errp);
 

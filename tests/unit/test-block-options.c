@@ -219,26 +219,67 @@ static void test_json_conflicts(void)
     g_assert_true(g_utf8_validate(json, -1, NULL));
 }
 
+static void test_json_quotes_and_numbers(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+
+    g_assert_true(blk_options_parse_json(
+        o, " {'a': 'it\\'s', 'b': \"\\u00e9\\ud83d\\ude00\", 'c': 1e3, 'd': 18446744073709551615,"
+           " 'e': -0} ", &error_abort));
+    assert_keys(o, "a=it's b=\303\251\360\237\230\200 c=1000 d=18446744073709551615 e=0");
+}
+
+static void test_json_null(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+    g_autofree char *json = NULL;
+
+    g_assert_true(blk_options_parse_json(o, "{'a': null, 'b': {}, 'c': []}", &error_abort));
+    g_assert_cmpuint(blk_options_count(o), ==, 3);
+    g_assert_true(blk_options_is_null(o, "a"));
+    g_assert_false(blk_options_is_null(o, "b"));
+    g_assert_null(blk_options_get(o, "b"));
+    /* What has no value is not taken by anybody. */
+    g_assert_null(blk_options_take(o, "c"));
+    g_assert_cmpuint(blk_options_count(o), ==, 3);
+    json = blk_options_to_json(o);
+    g_assert_nonnull(strstr(json, "\"a\": null"));
+    g_assert_nonnull(strstr(json, "\"c\": []"));
+}
+
 static void test_json_bad(void)
 {
-    static const char *const cases[] = {
-        "",
-        "{",
-        "[1]",
-        "1",
-        "{\"a\": }",
-        "{\"a\": 1} x",
-        "{\"a\": 1, \"a\": 2}",
-        "{\"a\": \"\\u0000\"}",
-        "{\"a\": 1e999}",
+#define PARSE_ERROR "Could not parse the JSON options: JSON parse error, "
+    static const char *const cases[][2] = {
+        { "", "Could not parse the JSON options: Expecting a JSON value" },
+        { "{", PARSE_ERROR "premature EOI" },
+        { "[1]", "Invalid JSON object given" },
+        { "1", "Invalid JSON object given" },
+        { "{\"a\": }", PARSE_ERROR "expecting value" },
+        { "{\"a\": 1} x", "Could not parse the JSON options: Expecting at most one JSON value" },
+        { "{\"a\": 1, \"a\": 2}", PARSE_ERROR "duplicate key" },
+        { "{\"a\": \"\\u0000\"}", PARSE_ERROR "\\u0000 is not a valid Unicode character" },
+        { "{'a': '\\ud800'}", PARSE_ERROR "\\ud800 is not a valid Unicode character" },
+        { "{'a': '\\u12'}", PARSE_ERROR "\\u12' is not a valid Unicode character" },
+        { "{'a': '\\", PARSE_ERROR "stray ''\\'" },
+        { "{'a': '\\x'}", PARSE_ERROR "invalid escape sequence in string" },
+        { "{'a': '\xc3('}", PARSE_ERROR "invalid UTF-8 sequence in string" },
+        { "{'a': b}", PARSE_ERROR "invalid keyword 'b'" },
+        { "{b: 1}", PARSE_ERROR "invalid keyword 'b'" },
+        { "{1: 1}", PARSE_ERROR "key is not a string in object" },
+        { "{'a' 1}", PARSE_ERROR "missing : in object pair" },
+        { "{'a': 1 1}", PARSE_ERROR "expected separator in dict" },
+        { "{'a': [1 1]}", PARSE_ERROR "expected separator in list" },
+        { "{'a': 01}", PARSE_ERROR "stray '01'" },
+        { "{b: 1, #", PARSE_ERROR "stray '#'" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(BlockOptions) o = parse("keep=1", NULL);
         g_autoptr(GError) err = NULL;
 
-        g_assert_false(blk_options_parse_json(o, cases[i], &err));
-        g_assert_nonnull(err);
+        g_assert_false(blk_options_parse_json(o, cases[i][0], &err));
+        g_assert_cmpstr(err->message, ==, cases[i][1]);
         assert_keys(o, "keep=1");
     }
 }
@@ -285,6 +326,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/number", test_number);
     g_test_add_func("/options/json", test_json);
     g_test_add_func("/options/json/conflicts", test_json_conflicts);
+    g_test_add_func("/options/json/quotes-and-numbers", test_json_quotes_and_numbers);
+    g_test_add_func("/options/json/null", test_json_null);
     g_test_add_func("/options/json/bad", test_json_bad);
     g_test_add_func("/options/json/bounds", test_json_bounds);
     return g_test_run();
