@@ -178,6 +178,32 @@ void blk_remove_bs(BlockBackend *blk)
     }
 }
 
+void blk_get_perm(BlockBackend *blk, uint64_t *perm, uint64_t *shared_perm)
+{
+    *perm = blk->root.perm;
+    *shared_perm = blk->root.shared_perm;
+}
+
+int blk_set_perm(BlockBackend *blk, uint64_t perm, uint64_t shared_perm, Error **errp)
+{
+    uint64_t old_perm = blk->root.perm;
+    uint64_t old_shared = blk->root.shared_perm;
+    int ret = 0;
+
+    blk_drained_begin(blk);
+    blk->root.perm = perm;
+    blk->root.shared_perm = shared_perm;
+    if (blk->root.bs) {
+        ret = bdrv_refresh_perms(blk->root.bs, errp);
+    }
+    if (ret < 0) {
+        blk->root.perm = old_perm;
+        blk->root.shared_perm = old_shared;
+    }
+    blk_drained_end(blk);
+    return ret;
+}
+
 BlockDriverState *blk_bs(BlockBackend *blk)
 {
     return blk->root.bs;

@@ -150,6 +150,9 @@ static inline BdrvChild *bdrv_filter_child(const BlockDriverState *bs)
 /* bdrv_open() without its frame: @options is consumed. See open.c. */
 BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, int flags,
                                  Error **errp);
+/* The same for BDRV_O_SNAPSHOT (block/open-snapshot.c). */
+BlockDriverState *bdrv_open_snapshot(const char *filename, BlockOptions *options, int flags,
+                                     Error **errp);
 /*
  * Nodes cannot be named from elsewhere: there is no registry of node names. -EINVAL when the
  * option @key tries; @more: there is a file name for the child as well.

@@ -459,7 +459,9 @@ BlockDriverState *bdrv_open(const char *filename, const char *reference,
         blk_options_free(options);
         return NULL;
     }
-    bs = bdrv_open_node(filename, options ? options : blk_options_new(), flags, errp);
+    options = options ? options : blk_options_new();
+    bs = flags & BDRV_O_SNAPSHOT ? bdrv_open_snapshot(filename, options, flags, errp)
+                                 : bdrv_open_node(filename, options, flags, errp);
     thread_context_end();
     return bs;
 }

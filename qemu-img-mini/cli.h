@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What all subcommands share: their table, the reading of a command line, sizes and
- * numbers, opening an image as the options say, and the end of the program.
+ * numbers. What qemu-io-mini needs as well is in tools/cli-common.h.
  *
  * One table per subcommand says what options it has; getopt's arrays and the help text
  * are both made from it. Everything runs in the main thread.
@@ -9,10 +9,7 @@
 #ifndef IMG_CLI_H
 #define IMG_CLI_H
 
-#include "qemu/osdep.h"
-#include "qemu/coroutine.h"
-#include "block/block-backend.h"
-#include "block/block-options.h"
+#include "cli-common.h"
 
 /* Options that have no letter. */
 enum {
@@ -73,9 +70,6 @@ extern const Command snapshot_command;
 #define CLI_FORCE_SHARE_OPTION \
     { 'U', "force-share", NULL, "open even if another process writes to the image" }
 
-/* The name that the program was called by. */
-const char *cli_progname(void);
-
 /* --- the command line --- */
 
 /*
@@ -102,34 +96,5 @@ bool cli_parse_count(const char *arg, unsigned long max, unsigned long *value);
 char *cli_add_option_list(char *list, const char *arg);
 /* "help" or "?" is among the items of @list. */
 bool cli_option_list_asks_help(const char *list);
-
-/* An option --object. False and a message when it cannot be. */
-bool cli_add_object(const char *definition);
-
-/* --- images --- */
-
-typedef struct CliImage {
-    const char *filename; /* or an option string if image_opts */
-    bool image_opts;
-    const char *format;   /* NULL: find out */
-    int flags;            /* BDRV_O_* */
-    bool writethrough;
-    bool force_share;
-    const char *write_layer; /* option prefix ("backing.backing.") of a layer to open for writing; or NULL */
-} CliImage;
-
-/* NULL and a message on failure. */
-BlockBackend *cli_open_image(const CliImage *image);
-
-/* --- coroutines and the end --- */
-
-/* Runs @entry(@opaque) as a coroutine; polls until *@done, which it has to set. */
-void cli_run_coroutine(CoroutineEntry *entry, void *opaque, const bool *done);
-
-/*
- * Writes out what stdout still holds: @status, or EXIT_FAILURE and a message when
- * somebody's output got lost.
- */
-int cli_finish_stdout(int status);
 
 #endif

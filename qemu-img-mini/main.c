@@ -117,22 +117,6 @@ QEMU_NORETURN static void command_not_found(const char *name)
     cli_usage_error("Command not found: %s", name);
 }
 
-/*
- * An image must not be opened as one of the three standard descriptors, or messages would
- * be written into it. What takes a closed one's place fails as the closed one would.
- */
-static void reserve_standard_descriptors(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
-            int got = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-            if (got != fd) {
-                _exit(EXIT_FAILURE);
-            }
-        }
-    }
-}
-
 static int run_command(int argc, char **argv)
 {
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -153,7 +137,7 @@ int main(int argc, char **argv)
     };
     int c;
 
-    reserve_standard_descriptors();
+    cli_reserve_standard_descriptors();
     /* A reader that goes away must not stop a copy halfway. */
     signal(SIGPIPE, SIG_IGN);
     error_init(argc ? argv[0] : "qemu-img-mini");

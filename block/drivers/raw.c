@@ -74,10 +74,9 @@ static void warn_of_guess(BlockDriverState *bs)
 {
     g_printerr(
         "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-        "         A guess is dangerous here: whoever writes to the image can make it "
-        "look like another format.\n"
-        "         Writes to the first sector that would do so are refused; name the "
-        "format 'raw' to lift that.\n",
+        "         Automatically detecting the format is dangerous for raw images, write "
+        "operations on block 0 will be restricted.\n"
+        "         Specify the 'raw' format explicitly to remove the restrictions.\n",
         bs->file->bs->filename);
 }
 

@@ -57,6 +57,13 @@ void blk_ref(BlockBackend *blk);
 void blk_unref(BlockBackend *blk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockBackend, blk_unref)
 
+/*
+ * What the backend does with its image and lets others do: BLK_PERM_*. blk_new_open() asks
+ * for what its flags say. Home thread. 0, or -errno with @errp and everything as before.
+ */
+int blk_set_perm(BlockBackend *blk, uint64_t perm, uint64_t shared_perm, Error **errp);
+void blk_get_perm(BlockBackend *blk, uint64_t *perm, uint64_t *shared_perm);
+
 /* The image's topmost node, which stays the backend's; NULL without an image. */
 BlockDriverState *blk_bs(BlockBackend *blk);
 AioContext *blk_get_aio_context(BlockBackend *blk);

@@ -55,6 +55,7 @@ typedef enum {
 #define BDRV_O_NO_SHARE     0x0001 /* nobody else may write to the image meanwhile */
 #define BDRV_O_RDWR         0x0002
 #define BDRV_O_RESIZE       0x0004 /* the user wants to grow or shrink the image */
+#define BDRV_O_SNAPSHOT     0x0008 /* for reading; writes go to a temporary image above it */
 #define BDRV_O_NOCACHE      0x0020 /* O_DIRECT: past the host's page cache */
 #define BDRV_O_NATIVE_AIO   0x0080 /* Linux AIO; needs BDRV_O_NOCACHE */
 #define BDRV_O_NO_BACKING   0x0100 /* do not open the backing file */

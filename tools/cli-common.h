@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What qemu-img-mini and qemu-io-mini share: the program's name, objects, opening an image
+ * as the options say, and the end of the program. Everything runs in the main thread.
+ */
+#ifndef TOOLS_CLI_COMMON_H
+#define TOOLS_CLI_COMMON_H
+
+#include "qemu/osdep.h"
+#include "qemu/coroutine.h"
+#include "block/block-backend.h"
+#include "block/block-options.h"
+
+/* The name that the program was called by. */
+const char *cli_progname(void);
+
+/* An option --object. False and a message when it cannot be. */
+bool cli_add_object(const char *definition);
+
+/* --- images --- */
+
+typedef struct CliImage {
+    const char *filename; /* or an option string if image_opts */
+    bool image_opts;
+    const char *format;   /* NULL: find out */
+    int flags;            /* BDRV_O_* */
+    bool writethrough;
+    bool force_share;
+    const char *write_layer; /* option prefix ("backing.backing.") of a layer to open for writing; or NULL */
+} CliImage;
+
+/* NULL and a message on failure. */
+BlockBackend *cli_open_image(const CliImage *image);
+
+/* --- coroutines, descriptors, the end --- */
+
+/* Runs @entry(@opaque) as a coroutine; polls until *@done, which it has to set. */
+void cli_run_coroutine(CoroutineEntry *entry, void *opaque, const bool *done);
+
+/*
+ * Sees to it that no image is opened as one of the three standard descriptors, or messages
+ * would be written into it. Before anything is opened.
+ */
+void cli_reserve_standard_descriptors(void);
+
+/*
+ * Writes out what stdout still holds: @status, or EXIT_FAILURE and a message when
+ * somebody's output got lost.
+ */
+int cli_finish_stdout(int status);
+
+#endif
