@@ -27,6 +27,8 @@ enum {
     CLI_OPT_PATTERN,
     CLI_OPT_FLUSH_INTERVAL,
     CLI_OPT_NO_DRAIN,
+    CLI_OPT_SHRINK,
+    CLI_OPT_PREALLOCATION,
 };
 
 typedef struct CliOption {

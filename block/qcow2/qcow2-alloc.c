@@ -22,7 +22,7 @@ static uint64_t host_limit(const BDRVQcow2State *s)
     return MIN(QCOW2_MAX_HOST_OFFSET, (uint64_t)BDRV_MAX_LENGTH) >> s->cluster_bits;
 }
 
-static void table_entry_set(BDRVQcow2State *s, uint64_t index, uint64_t offset)
+void qcow2_reftable_set(BDRVQcow2State *s, uint64_t index, uint64_t offset)
 {
     Qcow2Refcounts *rc = &s->rc;
 
@@ -52,7 +52,7 @@ int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, ui
                           at & ((UINT64_C(1) << s->refblock_bits) - 1), 1);
     }
     qcow2_map_add(s, QCOW2_META_REFBLOCK, offset, s->cluster_size);
-    table_entry_set(s, index, offset);
+    qcow2_reftable_set(s, index, offset);
     s->rc.zero_from = MAX(s->rc.zero_from, offset + s->cluster_size);
     return 0;
 }

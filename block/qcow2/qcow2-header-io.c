@@ -14,6 +14,23 @@ static int coroutine_fn write_fields(BlockDriverState *bs, size_t at, size_t byt
     return ret < 0 ? ret : bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
 }
 
+static int coroutine_fn write_durably(BlockDriverState *bs, size_t at, size_t bytes,
+                                      const void *buf)
+{
+    int ret = bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
+
+    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+}
+
+static void stop_writes(BlockDriverState *bs, int ret)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    qatomic_set(&s->corrupt, true);
+    error_report("qcow2: the header of image '%s' could not be changed (%s); no more writes"
+                 " before it is opened again", bs->filename, g_strerror(-ret));
+}
+
 /*
  * Makes the header point to another table, durably. When that fails after it was tried,
  * either table may be the one that counts on the disk: a change of the old one could be lost, and
@@ -23,20 +40,14 @@ static int coroutine_fn write_fields(BlockDriverState *bs, size_t at, size_t byt
 static int coroutine_fn switch_table(BlockDriverState *bs, size_t at, size_t bytes,
                                      const void *buf)
 {
-    BDRVQcow2State *s = bs->opaque;
     int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
 
     if (ret < 0) {
         return ret;
     }
-    ret = bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
+    ret = write_durably(bs, at, bytes, buf);
     if (ret < 0) {
-        qatomic_set(&s->corrupt, true);
-        error_report("qcow2: the header of image '%s' could not be changed (%s); no more writes"
-                     " before it is opened again", bs->filename, g_strerror(-ret));
+        stop_writes(bs, ret);
     }
     return ret;
 }
@@ -84,12 +95,23 @@ int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
     return switch_table(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
 }
 
-int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size)
+/* A smaller size that came to the disk all the same would cost what is written behind it later. */
+int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size, uint64_t old_size)
 {
-    uint8_t buf[8];
+    size_t at = offsetof(Qcow2DiskHeader, size);
+    uint8_t buf[8], old[8];
+    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, sizeof(buf));
 
+    if (ret < 0) {
+        return ret;
+    }
     qcow2_put_be64(buf, size);
-    return write_fields(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
+    qcow2_put_be64(old, old_size);
+    ret = write_durably(bs, at, sizeof(buf), buf);
+    if (ret < 0 && write_durably(bs, at, sizeof(old), old) < 0) {
+        stop_writes(bs, ret);
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs)

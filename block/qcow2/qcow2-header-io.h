@@ -24,7 +24,9 @@ int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t 
 int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
                                             uint32_t l1_size, uint64_t l1_table_offset);
 
-int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size);
+/* Durable on return; on failure @old_size is written again. */
+int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size,
+                                            uint64_t old_size);
 /* The incompatible and autoclear words from s->hdr. Version 3 only. */
 int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs);
 

@@ -32,25 +32,47 @@ static int coroutine_fn prepare_space(BlockDriverState *bs, uint64_t host, uint6
     return bdrv_co_pwrite_zeroes(bs->file, host, bytes, 0);
 }
 
+/* Host clusters for up to @clusters from @guest on. How many, or -errno. */
+static int64_t coroutine_fn get_space(BlockDriverState *bs, uint64_t guest, uint64_t clusters,
+                                      PreallocMode mode, uint64_t *host)
+{
+    BDRVQcow2State *s = bs->opaque;
+    bool fresh;
+    int64_t got;
+    int ret;
+
+    if (s->external) {
+        *host = guest; /* whoever sizes that file decides on its space */
+        return clusters;
+    }
+    got = qcow2_co_alloc_clusters(bs, clusters, false, host, &fresh);
+    if (got < 0) {
+        return got;
+    }
+    ret = prepare_space(bs, *host, (uint64_t)got << s->cluster_bits, fresh, mode);
+    if (ret < 0) {
+        qcow2_co_unalloc(bs, *host, got);
+    }
+    return ret < 0 ? ret : got;
+}
+
 static int coroutine_fn map_run(BlockDriverState *bs, uint64_t guest, uint64_t clusters,
                                 PreallocMode mode, uint64_t *done)
 {
     BDRVQcow2State *s = bs->opaque;
     unsigned slot, index = qcow2_slice_index(s, guest);
     uint64_t host;
-    bool fresh;
-    int64_t got = qcow2_co_alloc_clusters(bs, clusters, false, &host, &fresh);
+    int64_t got = get_space(bs, guest, clusters, mode, &host);
     int ret;
 
     if (got < 0) {
         return got;
     }
-    ret = prepare_space(bs, host, (uint64_t)got << s->cluster_bits, fresh, mode);
-    if (ret == 0) {
-        ret = qcow2_l2cache_lock(bs, qcow2_slice_key(s, guest), &slot);
-    }
+    ret = qcow2_l2cache_lock(bs, qcow2_slice_key(s, guest), &slot);
     if (ret < 0) {
-        qcow2_co_unalloc(bs, host, got);
+        if (!s->external) {
+            qcow2_co_unalloc(bs, host, got);
+        }
         return ret;
     }
     qcow2_slot_change_begin(&s->l2, slot);

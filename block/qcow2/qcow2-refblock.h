@@ -21,4 +21,12 @@ int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, ui
 /* Writes all dirty blocks; sets *@any (unless NULL) when there was one. */
 int coroutine_fn qcow2_refblocks_write(BlockDriverState *bs, bool *any);
 
+/* Changes an entry of the table in RAM. */
+void qcow2_reftable_set(BDRVQcow2State *s, uint64_t index, uint64_t offset);
+/*
+ * Writes what has changed of the table, behind a flush: a block is on the disk before the table
+ * refers to it. Nothing to do when nothing has.
+ */
+int coroutine_fn qcow2_reftable_write(BlockDriverState *bs);
+
 #endif

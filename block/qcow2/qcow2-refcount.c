@@ -30,6 +30,39 @@ int coroutine_fn qcow2_refblocks_write(BlockDriverState *bs, bool *any)
     return 0;
 }
 
+int coroutine_fn qcow2_reftable_write(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Refcounts *rc = &s->rc;
+    QEMU_AUTO_VFREE uint64_t *raw = NULL;
+    uint64_t first, last, offset, bytes;
+    int ret;
+
+    if (!rc->table_dirty) {
+        return 0;
+    }
+    first = ROUND_DOWN(rc->dirty_first, 64);
+    last = MIN(ROUND_UP(rc->dirty_last + 1, 64), rc->entries);
+    offset = rc->table_offset + first * 8;
+    bytes = (last - first) * 8;
+    raw = qemu_try_memalign(4096, bytes);
+    if (!raw) {
+        return -ENOMEM;
+    }
+    for (uint64_t i = first; i < last; i++) {
+        raw[i - first] = GUINT64_TO_BE(rc->table[i]);
+    }
+    ret = qcow2_co_check_write(bs, QCOW2_META_REFTABLE, offset, bytes);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret == 0) {
+        ret = bdrv_co_pwrite(bs->file, offset, bytes, raw, 0);
+    }
+    rc->table_dirty = ret < 0;
+    return ret;
+}
+
 static void free_block(gpointer data)
 {
     Qcow2RefBlock *b = data;

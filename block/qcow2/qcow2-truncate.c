@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Growing: a larger L1 table if need be, then the new area gets its contents, then the header
- * its size, each durable before the next. A failure on the way leaves the old size in force.
- * The core keeps other requests away from the new area meanwhile. Shrinking is not here yet.
+ * its size, each durable before the next. Shrinking: what lies behind the new end goes
+ * (qcow2-shrink.h), then the header gets its size. A failure on the way leaves the old size in
+ * force. The core keeps other requests away from what comes or goes meanwhile.
  */
 #include "qcow2-truncate.h"
 
@@ -10,7 +11,9 @@
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
 #include "qcow2-prealloc.h"
+#include "qcow2-reclaim.h"
 #include "qcow2-refcount.h"
+#include "qcow2-shrink.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 #include "qcow2-zero.h"
@@ -25,21 +28,18 @@ static int check_truncate(BlockDriverState *bs, int64_t offset, PreallocMode pre
         error_setg(errp, "The new size must be a multiple of %u", (unsigned)BDRV_SECTOR_SIZE);
         return -EINVAL;
     }
-    if ((uint64_t)offset < s->size) {
-        what = "Shrinking qcow2 images is not supported yet";
-    } else if (s->hdr.nb_snapshots && s->hdr.version < 3) {
+    if (s->hdr.nb_snapshots && s->hdr.version < 3) {
         what = "Can't resize a v2 image which has snapshots";
     } else if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
         what = "Can't resize an image which has bitmaps";
-    } else if (s->external && (prealloc != PREALLOC_MODE_OFF ||
-                               (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW))) {
-        what = "Resizing with preallocation is not supported with an external data file";
-    } else if (prealloc != PREALLOC_MODE_OFF && bs->backing && !s->extended) {
-        what = "Preallocation of an image with a backing file needs extended L2 entries";
     }
     if (what) {
         error_setg(errp, "%s", what);
         return -ENOTSUP;
+    }
+    if ((uint64_t)offset < s->size && prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation can't be used for shrinking an image");
+        return -EINVAL;
     }
     return 0;
 }
@@ -166,24 +166,167 @@ static int coroutine_fn zero_cluster_end(BlockDriverState *bs, uint64_t from, ui
     return qcow2_co_pwritev_part(bs, from, to - from, &qiov, 0, 0);
 }
 
-static int coroutine_fn fill_new_area(BlockDriverState *bs, uint64_t from, uint64_t to,
-                                      PreallocMode prealloc, BdrvRequestFlags flags)
+/*
+ * Does the cluster at the end of the disk hold something behind that end? A disk that was
+ * larger once, or came from elsewhere, can: it must not come to light again. 1, 0 or -errno.
+ */
+static int coroutine_fn has_old_data(BlockDriverState *bs, uint64_t from)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t end = ROUND_UP(from, (uint64_t)s->cluster_size);
+    unsigned *users = qcow2_request_begin(s);
+    int ret = 0;
+
+    while (from < end && ret == 0) {
+        Qcow2Extent ext;
+
+        ret = qcow2_co_map(bs, from, end - from, &ext);
+        if (ret == 0) {
+            ret = ext.kind == QCOW2_NORMAL || ext.kind == QCOW2_COMPRESSED;
+            from += ext.bytes;
+        }
+    }
+    qcow2_request_end(users);
+    return ret;
+}
+
+/* An external file that is longer than the disk holds who knows what there. */
+static int coroutine_fn grow_data_file(BlockDriverState *bs, uint64_t from, uint64_t to,
+                                       bool exact, PreallocMode prealloc, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int64_t length = bdrv_co_getlength(s->data_file->bs);
+    int ret = length < 0 ? length : 0;
+
+    if (ret == 0 && (uint64_t)length > from) {
+        ret = bdrv_co_pwrite_zeroes(s->data_file, from, MIN((uint64_t)length, to) - from,
+                                    BDRV_REQ_MAY_UNMAP);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not clear the new area of the data file");
+        return ret;
+    }
+    prealloc = prealloc == PREALLOC_MODE_METADATA ? PREALLOC_MODE_OFF : prealloc;
+    return bdrv_co_truncate(s->data_file, to, exact, prealloc, 0, errp);
+}
+
+/* @allocated: all whole clusters of the new area are the disk's own already, and hold zeroes. */
+static int coroutine_fn zero_new_area(BlockDriverState *bs, uint64_t from, uint64_t to,
+                                      bool allocated, BdrvRequestFlags flags, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t cluster_end = MIN(ROUND_UP(from, (uint64_t)s->cluster_size), to);
-    int ret = 0;
+    int ret = flags & BDRV_REQ_ZERO_WRITE ? 1 : has_old_data(bs, from);
 
-    if (flags & BDRV_REQ_ZERO_WRITE) {
+    if (ret > 0) {
         ret = zero_cluster_end(bs, from, cluster_end);
-        if (ret == 0 && cluster_end < to) {
-            ret = qcow2_co_pwrite_zeroes(bs, cluster_end, to - cluster_end, 0);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Failed to zero out the new area");
+        return ret;
+    }
+    if ((flags & BDRV_REQ_ZERO_WRITE) && cluster_end < to && !allocated) {
+        ret = qcow2_co_pwrite_zeroes(bs, cluster_end, to - cluster_end, 0);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Failed to zero out new clusters");
+    }
+    return ret;
+}
+
+static int coroutine_fn fill_new_area(BlockDriverState *bs, uint64_t from, uint64_t to, bool exact,
+                                      PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = s->external ? grow_data_file(bs, from, to, exact, prealloc, errp) : 0;
+
+    if (ret < 0) {
+        return ret;
+    }
+    /* A raw data file is the truth, so every cluster has to be looked for there. */
+    if (s->external && (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW)) {
+        prealloc = PREALLOC_MODE_METADATA;
+    }
+    if (prealloc != PREALLOC_MODE_OFF) {
+        uint64_t start = from;
+
+        if (bs->backing) {
+            /* What the overlay has of its last cluster may still lie in the backing file. */
+            start = MIN(ROUND_UP(from, (uint64_t)s->cluster_size), to);
+            ret = zero_cluster_end(bs, from, start);
+        }
+        if (ret == 0 && start < to) {
+            ret = qcow2_co_preallocate(bs, start, to, prealloc);
+        }
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not preallocate the new area");
+            return ret;
         }
     }
-    if (ret == 0 && prealloc != PREALLOC_MODE_OFF) {
-        ret = qcow2_co_preallocate(bs, from, to, prealloc);
+    /* Extended entries were given a place, but still show what lies below. */
+    return zero_new_area(bs, from, to,
+                         !s->external && !s->extended && prealloc >= PREALLOC_MODE_FALLOC, flags,
+                         errp);
+}
+
+/* What is in RAM is durable, and then the size counts. */
+static int coroutine_fn set_size(BlockDriverState *bs, uint64_t size, uint64_t old_size,
+                                 Error **errp)
+{
+    int ret = qcow2_co_writeback(bs);
+
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
     }
+    if (ret == 0) {
+        ret = qcow2_co_write_header_size(bs, size, old_size);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Failed to update the image size");
+    }
+    return ret;
+}
+
+static int coroutine_fn grow(BlockDriverState *bs, uint64_t size, bool exact,
+                             PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t old_size = s->size;
+    /* Saved machine state, or what a foreign tool left there, is no part of the disk. */
+    int ret = qcow2_co_cut_entries(bs, ROUND_UP(old_size, (uint64_t)s->cluster_size));
+
+    if (ret == 0) {
+        ret = qcow2_co_grow_l1(bs, qcow2_l1_entries_needed(size, s->cluster_bits, s->extended));
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Failed to grow the L1 table");
+        return ret;
+    }
+    /* Only this request knows the new area; the length that the core has is the old one. */
+    qatomic_set(&s->size, size);
+    ret = fill_new_area(bs, old_size, size, exact, prealloc, flags, errp);
+    if (ret == 0) {
+        ret = set_size(bs, size, old_size, errp);
+    }
+    if (ret < 0) {
+        qatomic_set(&s->size, old_size);
+    }
+    return ret;
+}
+
+static int coroutine_fn shrink(BlockDriverState *bs, uint64_t size, bool exact, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = qcow2_co_shrink(bs, size, errp);
+
     if (ret == 0 && s->external) {
-        ret = bdrv_co_truncate(s->data_file, to, false, PREALLOC_MODE_OFF, 0, NULL);
+        ret = bdrv_co_truncate(s->data_file, size, exact, PREALLOC_MODE_OFF, 0, errp);
+    }
+    if (ret == 0) {
+        ret = set_size(bs, size, s->size, errp);
+    }
+    if (ret == 0) {
+        qatomic_set(&s->size, size);
     }
     return ret;
 }
@@ -192,35 +335,19 @@ int coroutine_fn qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool ex
                                    PreallocMode prealloc, BdrvRequestFlags flags, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t old_size = s->size, size = offset;
+    uint64_t size = offset;
     int ret = check_truncate(bs, offset, prealloc, errp);
 
     if (ret < 0) {
         return ret;
     }
     ret = qcow2_co_begin_change(bs);
-    if (ret == 0) {
-        ret = qcow2_co_grow_l1(bs, qcow2_l1_entries_needed(size, s->cluster_bits, s->extended));
-    }
-    if (ret == 0 && size > old_size) {
-        /* Only this request knows the new area; the length that the core has is the old one. */
-        qatomic_set(&s->size, size);
-        ret = fill_new_area(bs, old_size, size, prealloc, flags);
-        if (ret == 0) {
-            ret = qcow2_co_writeback(bs);
-        }
-        if (ret == 0) {
-            ret = bdrv_co_flush(bs->file->bs);
-        }
-        if (ret == 0) {
-            ret = qcow2_co_write_header_size(bs, size);
-        }
-        if (ret < 0) {
-            qatomic_set(&s->size, old_size);
-        }
-    }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not resize the image");
+        return ret;
     }
-    return ret;
+    if (size < s->size) {
+        return shrink(bs, size, exact, errp);
+    }
+    return size > s->size || s->external ? grow(bs, size, exact, prealloc, flags, errp) : 0;
 }

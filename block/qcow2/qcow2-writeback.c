@@ -165,39 +165,16 @@ static int coroutine_fn flush_files(BlockDriverState *bs)
     return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
 }
 
-/* A block is on the disk before the table refers to it. */
 static int coroutine_fn write_refcounts_locked(BlockDriverState *bs, bool *any)
 {
     BDRVQcow2State *s = bs->opaque;
-    Qcow2Refcounts *rc = &s->rc;
-    QEMU_AUTO_VFREE uint64_t *raw = NULL;
-    uint64_t first, last, offset, bytes;
     int ret = qcow2_refblocks_write(bs, any);
 
-    if (ret < 0 || !rc->table_dirty) {
+    if (ret < 0 || !s->rc.table_dirty) {
         return ret;
     }
-    first = ROUND_DOWN(rc->dirty_first, 64);
-    last = MIN(ROUND_UP(rc->dirty_last + 1, 64), rc->entries);
-    offset = rc->table_offset + first * 8;
-    bytes = (last - first) * 8;
-    raw = qemu_try_memalign(4096, bytes);
-    if (!raw) {
-        return -ENOMEM;
-    }
-    for (uint64_t i = first; i < last; i++) {
-        raw[i - first] = GUINT64_TO_BE(rc->table[i]);
-    }
-    ret = qcow2_co_check_write(bs, QCOW2_META_REFTABLE, offset, bytes);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
-    if (ret == 0) {
-        ret = bdrv_co_pwrite(bs->file, offset, bytes, raw, 0);
-    }
-    rc->table_dirty = ret < 0;
     *any = true;
-    return ret;
+    return qcow2_reftable_write(bs);
 }
 
 static int coroutine_fn write_refcounts(BlockDriverState *bs, bool *any)

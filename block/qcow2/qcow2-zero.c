@@ -206,7 +206,7 @@ static int coroutine_fn zero_range(BlockDriverState *bs, uint64_t offset, uint64
         bool urgent;
 
         if (nothing_there(bs, offset, mode)) {
-            offset = stop;
+            offset = (qcow2_l1_index(s, offset) + 1) << (s->cluster_bits + s->l2_bits);
             continue;
         }
         ret = zero_slice(bs, offset, stop, mode, &done);
@@ -294,6 +294,17 @@ int coroutine_fn qcow2_co_empty_entries(BlockDriverState *bs)
     unsigned *users = qcow2_request_begin(s);
     int ret = zero_range(bs, 0, ROUND_UP(qatomic_read(&s->size), (uint64_t)s->cluster_size),
                          ZERO_EMPTY);
+
+    qcow2_request_end(users);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_cut_entries(BlockDriverState *bs, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t end = (uint64_t)s->l1_size << (s->cluster_bits + s->l2_bits);
+    unsigned *users = qcow2_request_begin(s);
+    int ret = offset < end ? zero_range(bs, offset, end - offset, ZERO_EMPTY) : 0;
 
     qcow2_request_end(users);
     return ret;

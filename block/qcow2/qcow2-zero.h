@@ -11,4 +11,10 @@ int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t
 /* Makes all entries empty, and frees what they refer to. */
 int coroutine_fn qcow2_co_empty_entries(BlockDriverState *bs);
 
+/*
+ * Empties all L2 entries from @offset (of a cluster) on, behind the end of the disk too. The
+ * clusters are freed with the next write-backs. For who keeps all other requests away from there.
+ */
+int coroutine_fn qcow2_co_cut_entries(BlockDriverState *bs, uint64_t offset);
+
 #endif

@@ -69,6 +69,15 @@ make_qcow2() {
     printf '\377\377' | dd of=bad.q bs=1 seek=22 conv=notrunc status=none
     cp base.q cut.q
     truncate -s 60 cut.q
+    qemu-img create -q -f qcow2 q.qcow2 4M
+    qemu-io -c 'write -P 1 0 256k' -c 'write -P 2 1M 1M' -c 'write -P 3 3M 1M' q.qcow2 >/dev/null
+    qemu-img create -q -f qcow2 -b q.qcow2 -F qcow2 over.qcow2 8M
+    qemu-img create -q -f qcow2 -o cluster_size=4k,compat=0.10 v2.qcow2 4M
+    qemu-io -c 'write -P 1 0 256k' -c 'write -P 2 2M 1M' v2.qcow2 >/dev/null
+    cp v2.qcow2 snap2.qcow2
+    qemu-img snapshot -c s snap2.qcow2
+    cp q.qcow2 snap.qcow2
+    qemu-img snapshot -c s snap.qcow2
 )
 
 # What may differ in any command line: child nodes of info, which QEMU 7 does not print; times.
@@ -81,6 +90,17 @@ normalise() {
         awk "/^Child node '/ { child = 1; next } child && /^ / { next } { child = 0; print }" "$1" |
             sed -e 's/in [0-9.]* seconds/in X seconds/'
     fi
+}
+
+# Everything but where in the file things are, and how long it is: the format leaves that free.
+describe_qcow2() {
+    echo "--- $1"
+    qemu-img info -U "$1" | grep -v '^disk size'
+    qemu-img check -U "$1" 2>&1 | grep -v '^Image end offset'
+    qemu-img map -U --output=json "$1" 2>&1 | sed 's/, "offset": [0-9]*//'
+    qemu-img convert -U -O raw "$1" content && [ "$(stat -c %s content)" -le 67108864 ] &&
+        md5sum <content
+    rm -f content
 }
 
 # one_run PROGRAM RESULT FILES...: the words of the command line are in the array words.
@@ -97,6 +117,10 @@ one_run() {
         echo "--- stderr"
         cat err
         for file; do
+            if [ "${file##*.}" = qcow2 ]; then
+                (cd run && describe_qcow2 "$file")
+                continue
+            fi
             echo "--- $file: $(stat -c %s "run/$file" 2>&1)"
             [ -e "run/$file" ] && [ "$(stat -c %s "run/$file")" -le 67108864 ] && md5sum <"run/$file"
         done

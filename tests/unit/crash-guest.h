@@ -38,12 +38,14 @@ static const GuestVariant guest_variants[] = {
       true },
 };
 
-typedef enum GuestKind { GUEST_WRITE, GUEST_ZERO, GUEST_DISCARD, GUEST_GROW, GUEST_FLUSH } GuestKind;
+typedef enum GuestKind {
+    GUEST_WRITE, GUEST_ZERO, GUEST_DISCARD, GUEST_GROW, GUEST_SHRINK, GUEST_FLUSH
+} GuestKind;
 
 typedef struct GuestEvent {
     GuestKind kind;
     unsigned begin, end; /* the disk's time; end 0: not successful (yet) */
-    unsigned first, count; /* sectors; GROW: count is the new size */
+    unsigned first, count; /* sectors; GROW, SHRINK: count is the new size */
     uint8_t value;
 } GuestEvent;
 
@@ -209,17 +211,31 @@ static inline void guest_compressed(Guest *g)
                                BDRV_REQ_WRITE_COMPRESSED));
 }
 
-static inline void guest_grow(Guest *g, unsigned sectors)
+static inline void guest_resize(Guest *g, unsigned sectors)
 {
+    GuestKind kind = sectors < g->sectors ? GUEST_SHRINK : GUEST_GROW;
+    bool prealloc = kind == GUEST_GROW && g->v->prealloc;
     guint e;
     int ret;
 
     guest_wait_all(g);
-    e = guest_begin(g, GUEST_GROW, 0, sectors);
+    e = guest_begin(g, kind, 0, sectors);
     ret = blk_truncate(g->blk, (int64_t)sectors * CRASH_SECTOR, false,
-                       g->v->prealloc ? PREALLOC_MODE_METADATA : PREALLOC_MODE_OFF, 0, NULL);
+                       prealloc ? PREALLOC_MODE_METADATA : PREALLOC_MODE_OFF, 0, NULL);
     guest_end(g, e, ret);
     g->sectors = ret < 0 ? g->sectors : sectors;
+    g->zeroed = g->zeroed < g->sectors ? g->zeroed : 0;
+}
+
+static inline void guest_grow(Guest *g)
+{
+    guest_resize(g, g->v->prealloc ? GUEST_SECTORS
+                                   : MIN(g->sectors + g->sectors / 2, (unsigned)GUEST_SECTORS));
+}
+
+static inline void guest_shrink(Guest *g)
+{
+    guest_resize(g, g_rand_int_range(g->r, g->sectors / 3, g->sectors));
 }
 
 static inline void guest_step(Guest *g)
@@ -264,8 +280,10 @@ static inline bool guest_run(Guest *g, int steps)
         return false;
     }
     for (int i = 0; i < steps; i++) {
-        if (i == steps / 2) {
-            guest_grow(g, g->v->prealloc ? GUEST_SECTORS : g->sectors + g->sectors / 2);
+        if (i == steps / 2 || i == steps - steps / 8) {
+            guest_grow(g);
+        } else if (i == steps / 3 || i == steps - steps / 4) {
+            guest_shrink(g);
         }
         guest_step(g);
     }
@@ -310,7 +328,18 @@ static inline void guest_possible(const Guest *g, unsigned time, uint32_t (*set)
             *sectors = firm ? e->count : *sectors;
             continue;
         }
-        for (unsigned s = e->first; s < e->first + e->count; s++) {
+        if (e->kind == GUEST_SHRINK) {
+            *sectors = firm ? e->count : MIN(*sectors, e->count);
+        }
+        for (unsigned s = e->kind == GUEST_SHRINK ? e->count : GUEST_SECTORS; s < GUEST_SECTORS;
+             s++) {
+            if (firm) {
+                memset(set[s], 0, sizeof(*set));
+            }
+            set[s][0] |= 1;
+        }
+        for (unsigned s = e->first; e->kind != GUEST_SHRINK && s < e->first + e->count;
+             s++) {
             if (firm && e->kind != GUEST_DISCARD) {
                 memset(set[s], 0, sizeof(*set));
             }
@@ -371,12 +400,14 @@ static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
 {
     uint8_t buf[4 * CRASH_SECTOR];
     BlockBackend *blk;
+    int64_t length;
 
     guest_check(g, d, 0);
     blk = crash_open_qcow2(d, g->v->open, BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
     guest_compare(g, blk, time);
+    length = blk_getlength(blk);
     for (int i = 0; i < 6; i++) {
-        int64_t offset = g->v->size / 6 * i / CRASH_SECTOR * CRASH_SECTOR;
+        int64_t offset = length / 6 * i / CRASH_SECTOR * CRASH_SECTOR;
 
         memset(buf, 0xe0 + i, sizeof(buf));
         g_assert_cmpint(blk_pwrite(blk, offset, sizeof(buf), buf, 0), ==, 0);
