@@ -225,6 +225,12 @@ int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t byt
 {
     int ret;
 
+    if (unlikely(bs->core->detect_zeroes) && bs->drv->bdrv_co_pwrite_zeroes &&
+        qemu_iovec_is_zero(qiov, qiov_offset, bytes)) {
+        flags &= ~BDRV_REQ_WRITE_COMPRESSED;
+        flags |= bs->core->detect_zeroes_unmap ? BDRV_REQ_MAY_UNMAP : 0;
+        return zero_aligned(bs, offset, bytes, flags);
+    }
     if (!(flags & BDRV_REQ_WRITE_COMPRESSED)) {
         bdrv_co_debug_event(bs, BLKDBG_PWRITEV);
     }
@@ -413,6 +419,12 @@ static int coroutine_fn QEMU_NOINLINE read_general(BlockDriverState *bs, int64_t
     }
     if (ret < 0 || bytes == 0) {
         return ret;
+    }
+    if (bs->core->copy_on_read || (flags & BDRV_REQ_COPY_ON_READ)) {
+        ret = copy_on_read(bs, offset, bytes);
+        if (ret < 0 || (flags & BDRV_REQ_PREFETCH)) {
+            return ret;
+        }
     }
     if (is_aligned(bs, offset, bytes)) {
         return read_aligned(bs, offset, bytes, qiov, qiov_offset, flags);

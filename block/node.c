@@ -11,8 +11,6 @@
  */
 #include "node.h"
 
-static unsigned next_node_number; /* atomic: for generated names */
-
 BlockDriverState *bdrv_new_node(AioContext *ctx)
 {
     BlockDriverState *bs = g_new0(BlockDriverState, 1);
@@ -27,7 +25,6 @@ BlockDriverState *bdrv_new_node(AioContext *ctx)
     core->parents = g_ptr_array_new();
     core->children = g_ptr_array_new();
     wait_list_init(&core->flush_waiters);
-    core->node_name = g_strdup_printf("#block%u", qatomic_fetch_inc(&next_node_number));
     qemu_mutex_init(&core->reqs_lock);
     QTAILQ_INIT(&core->reqs);
     qemu_mutex_init(&core->dirty_lock);
@@ -53,6 +50,7 @@ static void node_free(BlockDriverState *bs)
 {
     BlockNodeCore *core = bs->core;
 
+    bdrv_drop_node_name(bs);
     close_driver(bs);
     g_assert(core->parents->len == 0 && QTAILQ_EMPTY(&core->reqs) &&
              core->in_flight == 0);
@@ -64,7 +62,7 @@ static void node_free(BlockDriverState *bs)
     blk_options_free(core->options);
     bdrv_release_all_dirty_bitmaps(bs);
     qemu_mutex_destroy(&core->dirty_lock);
-    g_free(core->node_name);
+    g_free(core->auto_backing_file);
     g_free(core->display_name);
     qemu_mutex_destroy(&core->reqs_lock);
     aio_context_unref(core->ctx);
@@ -471,8 +469,9 @@ static void set_fast_path(BlockDriverState *bs)
     BlockNodeCore *core = bs->core;
     int64_t largest =
         ROUND_DOWN(BDRV_REQUEST_MAX_BYTES, (int64_t)bs->bl.request_alignment);
-    /* Debug events are raised on the long way. */
-    bool simple = bs->drv->bdrv_co_preadv_part && !bs->debug_events;
+    /* These are looked after on the long way. */
+    bool simple = bs->drv->bdrv_co_preadv_part && !bs->debug_events &&
+                  !core->copy_on_read && !core->detect_zeroes;
 
     core->align_mask = bs->bl.request_alignment - 1;
     core->max_simple =

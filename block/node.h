@@ -73,12 +73,17 @@ struct BlockNodeCore {
     int64_t length;     /* bytes, whole sectors, as last known */
 
     bool probed;     /* the format was guessed */
+    bool copy_on_read;           /* every read is one; see copy-on-read.c */
+    bool detect_zeroes;          /* writes of zeroes become pwrite_zeroes */
+    bool detect_zeroes_unmap;    /* and may unmap */
     unsigned refcnt; /* atomic */
     AioContext *ctx;
     GPtrArray *parents;    /* of BdrvChild, borrowed: edges that end here */
     GPtrArray *children;   /* of BdrvChild, owned: edges that begin here */
     BlockOptions *options; /* the node's own, as opened, without those of children */
-    char *node_name;
+    char *node_name; /* see node-names.c */
+    /* The name that the image's own backing file has or would have; NULL: none. */
+    char *auto_backing_file;
     char *display_name; /* see bdrv_get_filename() */
     int quiesce;        /* home thread; >0: drained */
     int in_flight;      /* atomic; bdrv_inc_in_flight() */
@@ -128,6 +133,11 @@ int64_t bdrv_refresh_length(BlockDriverState *bs);
 void bdrv_set_node_context(BlockDriverState *bs, AioContext *ctx);
 bool bdrv_is_writable(const BlockDriverState *bs);
 
+/* @name NULL: makes one up. Home thread. 0 or -errno with @errp. */
+int bdrv_assign_node_name(BlockDriverState *bs, const char *name, Error **errp);
+void bdrv_drop_node_name(BlockDriverState *bs);
+/* The node that an option names; a new reference. NULL and @errp: none of this context. */
+BlockDriverState *bdrv_lookup_reference(const char *name, Error **errp);
 /* Sets exact_filename and what bdrv_get_filename() says. */
 void bdrv_refresh_filename(BlockDriverState *bs);
 /* block/options.c: sets @key to what @from has under @from_key, with its JSON type. */
@@ -153,11 +163,6 @@ BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, in
 /* The same for BDRV_O_SNAPSHOT (block/open-snapshot.c). */
 BlockDriverState *bdrv_open_snapshot(const char *filename, BlockOptions *options, int flags,
                                      Error **errp);
-/*
- * Nodes cannot be named from elsewhere: there is no registry of node names. -EINVAL when the
- * option @key tries; @more: there is a file name for the child as well.
- */
-int bdrv_refuse_reference(const BlockOptions *options, const char *key, bool more, Error **errp);
 /*
  * Opens the backing file that the driver found in the image (bs->backing_file, from
  * backing_format) or that "backing.*" of @options names, and attaches it. No backing file: 0.
@@ -234,6 +239,10 @@ int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t byt
 int coroutine_fn write_quietly(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                QEMUIOVector *qiov, size_t qiov_offset,
                                BdrvRequestFlags flags);
+int coroutine_fn zero_quietly(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                              BdrvRequestFlags flags);
+/* Sees to it that the range is allocated in this node. Range checked, not tracked. */
+int coroutine_fn copy_on_read(BlockDriverState *bs, int64_t offset, int64_t bytes);
 /* Reads the block at @offset, of which a write leaves the @head, the @tail or both. */
 int coroutine_fn read_for_rmw(BlockDriverState *bs, int64_t offset, uint8_t *buf,
                               bool head, bool tail);

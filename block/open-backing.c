@@ -18,7 +18,6 @@ static GPrivate open_chain;
 
 static char *resolve_name(BlockDriverState *bs, const char *name, Error **errp)
 {
-    const char *image = bs->file ? bs->file->bs->exact_filename : bs->exact_filename;
     g_autofree char *dir = NULL;
 
     if (path_has_protocol(name)) {
@@ -29,12 +28,10 @@ static char *resolve_name(BlockDriverState *bs, const char *name, Error **errp)
     if (g_path_is_absolute(name)) {
         return g_strdup(name);
     }
-    if (!*image) {
-        error_setg(errp, "Cannot use the relative backing file name '%s' without knowing the"
-                   " directory of the image", name);
+    dir = bdrv_dirname(bs, errp);
+    if (!dir) {
         return NULL;
     }
-    dir = g_path_get_dirname(image);
     return g_strcmp0(dir, ".") ? g_build_filename(dir, name, NULL) : g_strdup(name);
 }
 
@@ -121,7 +118,7 @@ static BlockDriverState *open_node_below(BlockDriverState *bs, const char *name,
                                          BlockOptions *sub, Error **errp)
 {
     int flags = (bs->open_flags & ~(BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL | BDRV_O_CHECK |
-                                    BDRV_O_AUTO_RDONLY)) | BDRV_O_UNMAP;
+                                    BDRV_O_AUTO_RDONLY | BDRV_O_COPY_ON_READ)) | BDRV_O_UNMAP;
     const char *image = bs->file ? bs->file->bs->exact_filename : "";
     GSList *chain = g_slist_prepend(g_private_get(&open_chain), (void *)image);
     BlockDriverState *backing = NULL;
@@ -136,24 +133,42 @@ static BlockDriverState *open_node_below(BlockDriverState *bs, const char *name,
     return backing;
 }
 
+/* A node that exists, which @options name by "backing". */
+static BlockDriverState *take_reference(BlockOptions *options, Error **errp)
+{
+    g_autofree char *name = blk_options_take(options, "backing");
+    g_autoptr(BlockOptions) sub = blk_options_extract(options, "backing");
+
+    if (blk_options_count(sub)) {
+        error_setg(errp, "Cannot reference an existing block device with additional options or a"
+                   " new filename");
+        return NULL;
+    }
+    return bdrv_lookup_reference(name, errp);
+}
+
 static int open_backing(BlockDriverState *bs, BlockOptions *options, BlockDriverState **backing,
                         Error **errp)
 {
     g_autofree char *name = NULL;
+    size_t left = blk_options_count(options);
     BlockOptions *sub;
+    bool implicit;
 
     if (no_backing_wanted(options)) {
         blk_options_del(options, "backing");
         return 0;
     }
-    if (bdrv_refuse_reference(options, "backing", false, errp) < 0) {
-        return -EINVAL;
+    if (blk_options_get(options, "backing")) {
+        *backing = take_reference(options, errp);
+        return *backing ? 0 : -EINVAL;
     }
     sub = backing_options(bs, options, &name, errp);
     if (!sub) {
         return -EINVAL;
     }
-    if (!name && blk_options_count(sub) == (bs->force_share ? 1U : 0U)) {
+    implicit = left == blk_options_count(options);
+    if (!name && implicit) {
         blk_options_free(sub);
         return 0;
     }
@@ -163,6 +178,10 @@ static int open_backing(BlockDriverState *bs, BlockOptions *options, BlockDriver
         return -EINVAL;
     }
     *backing = open_node_below(bs, name, sub, errp);
+    if (*backing && implicit) {
+        g_free(bs->core->auto_backing_file);
+        bs->core->auto_backing_file = g_strdup(bdrv_get_filename(*backing));
+    }
     return *backing ? 0 : -EINVAL;
 }
 
@@ -172,6 +191,10 @@ int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
     BlockDriverState *backing = NULL;
     int ret;
 
+    bs->core->auto_backing_file = bdrv_get_full_backing_filename(bs, NULL);
+    if (!bs->core->auto_backing_file) {
+        bs->core->auto_backing_file = g_strdup(bs->backing_file);
+    }
     if (bs->open_flags & (BDRV_O_NO_BACKING | BDRV_O_NO_IO)) {
         return 0;
     }

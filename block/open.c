@@ -12,7 +12,7 @@
 #include "node.h"
 
 /* Flags that concern one node and not what lies below it. */
-#define OWN_FLAGS (BDRV_O_NO_BACKING | BDRV_O_CHECK | BDRV_O_NO_IO)
+#define OWN_FLAGS (BDRV_O_NO_BACKING | BDRV_O_CHECK | BDRV_O_NO_IO | BDRV_O_COPY_ON_READ)
 
 /* What is being opened. */
 typedef struct OpenRequest {
@@ -20,6 +20,7 @@ typedef struct OpenRequest {
     BlockOptions *options;
     int flags;
     bool force_share;
+    bool detect_zeroes, detect_zeroes_unmap;
     char *node_name;
     BlockDriver *drv; /* NULL: to be probed */
     bool probed;
@@ -58,6 +59,24 @@ static int take_discard(BlockOptions *options, int *flags, Error **errp)
     return 0;
 }
 
+static int take_detect_zeroes(OpenRequest *req, Error **errp)
+{
+    g_autofree char *mode = blk_options_take(req->options, BDRV_OPT_DETECT_ZEROES);
+
+    req->detect_zeroes_unmap = !g_strcmp0(mode, "unmap");
+    req->detect_zeroes = req->detect_zeroes_unmap || !g_strcmp0(mode, "on");
+    if (mode && !req->detect_zeroes && strcmp(mode, "off")) {
+        error_setg(errp, "invalid parameter value: %s", mode);
+        return -EINVAL;
+    }
+    if (req->detect_zeroes_unmap && !(req->flags & BDRV_O_UNMAP)) {
+        error_setg(errp, "setting detect-zeroes to unmap is not allowed without setting "
+                         "discard operation to unmap");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int take_common_options(OpenRequest *req, Error **errp)
 {
     BlockOptions *o = req->options;
@@ -66,12 +85,16 @@ static int take_common_options(OpenRequest *req, Error **errp)
         take_flag(o, BDRV_OPT_CACHE_NO_FLUSH, &req->flags, BDRV_O_NO_FLUSH, errp) < 0 ||
         take_flag(o, "auto-read-only", &req->flags, BDRV_O_AUTO_RDONLY, errp) < 0 ||
         take_read_only(o, &req->flags, errp) < 0 ||
-        take_discard(o, &req->flags, errp) < 0 ||
+        take_discard(o, &req->flags, errp) < 0 || take_detect_zeroes(req, errp) < 0 ||
         blk_options_take_bool(o, BDRV_OPT_FORCE_SHARE, &req->force_share, errp) < 0) {
         return -EINVAL;
     }
     if (req->force_share && (req->flags & BDRV_O_RDWR)) {
         error_setg(errp, "force-share=on can only be used with read-only images");
+        return -EINVAL;
+    }
+    if ((req->flags & BDRV_O_COPY_ON_READ) && !(req->flags & BDRV_O_RDWR)) {
+        error_setg(errp, "Can't use copy-on-read on read-only device");
         return -EINVAL;
     }
     req->node_name = blk_options_take(o, "node-name");
@@ -155,86 +178,89 @@ static int parse_protocol_filename(OpenRequest *req, Error **errp)
 
 /* --- children --- */
 
-static int child_flags(int flags, bool is_file)
+static int child_flags(const BlockDriver *parent, int flags, unsigned role)
 {
     flags &= ~OWN_FLAGS;
     /* Whether to discard is decided above; below, nothing stands in the way. */
     flags |= BDRV_O_UNMAP;
-    if (is_file) {
+    if (parent && !parent->is_format &&
+        (role & (BDRV_CHILD_DATA | BDRV_CHILD_METADATA | BDRV_CHILD_FILTERED)) ==
+            BDRV_CHILD_DATA) {
+        flags &= ~BDRV_O_PROTOCOL;
+    }
+    if ((role & BDRV_CHILD_METADATA) ||
+        (parent && parent->is_format && !(role & BDRV_CHILD_COW))) {
         flags |= BDRV_O_PROTOCOL;
     }
     return flags;
 }
 
-int bdrv_refuse_reference(const BlockOptions *options, const char *key, bool more, Error **errp)
+/*
+ * The child @key: a node that exists, if @options name one; otherwise from @filename and
+ * the options "@key.*". Without any of them NULL, and with @errp unless @none_message is.
+ */
+static BlockDriverState *open_child_node(const char *filename, BlockOptions *options,
+                                         const char *key, int flags, bool force_share,
+                                         const char *none_message, Error **errp)
 {
-    const char *ref = blk_options_get(options, key);
-    size_t len = strlen(key);
+    g_autofree char *reference = blk_options_take(options, key);
+    BlockOptions *sub = blk_options_extract(options, key);
 
-    if (!ref) {
-        return 0;
+    if (reference && (filename || blk_options_count(sub))) {
+        error_setg(errp, "Cannot reference an existing block device with additional "
+                         "options or a new filename");
+        blk_options_free(sub);
+        return NULL;
     }
-    for (size_t i = 0; i < blk_options_count(options); i++) {
-        const char *other = blk_options_key(options, i);
-
-        more = more || (!strncmp(other, key, len) && other[len] == '.');
+    if (reference || (!filename && !blk_options_count(sub))) {
+        blk_options_free(sub);
+        if (!reference && none_message) {
+            error_setg(errp, "%s", none_message);
+        }
+        return reference ? bdrv_lookup_reference(reference, errp) : NULL;
     }
-    if (more) {
-        error_setg(errp, "Cannot reference an existing block device with additional options or a"
-                   " new filename");
-    } else {
-        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", ref, ref);
+    if (force_share) {
+        blk_options_set_default(sub, BDRV_OPT_FORCE_SHARE, "on");
     }
-    return -EINVAL;
+    return bdrv_open_node(filename, sub, flags, errp);
 }
 
 static BlockDriverState *open_file_child(OpenRequest *req, Error **errp)
 {
-    BlockOptions *options;
+    return open_child_node(req->filename, req->options, "file",
+                           child_flags(req->drv, req->flags, BDRV_CHILD_METADATA),
+                           req->force_share,
+                           req->drv ? "A block device must be specified for \"file\""
+                                    : "Must specify either driver or file",
+                           errp);
+}
 
-    if (bdrv_refuse_reference(req->options, "file", req->filename != NULL, errp) < 0) {
-        return NULL;
+BdrvChild *bdrv_open_child_role(const char *filename, BlockOptions *options,
+                                const char *bdref_key, BlockDriverState *parent,
+                                unsigned role, bool allow_none, Error **errp)
+{
+    g_autofree char *needed =
+        g_strdup_printf("A block device must be specified for \"%s\"", bdref_key);
+    BlockDriverState *bs =
+        open_child_node(filename, options, bdref_key,
+                        child_flags(parent->drv, parent->open_flags, role),
+                        parent->force_share, allow_none ? NULL : needed, errp);
+    BdrvChild *child = bs ? bdrv_attach_child(parent, bs, bdref_key, errp) : NULL;
+
+    if (child && (role & BDRV_CHILD_PRIMARY)) {
+        parent->file = child;
     }
-    options = blk_options_extract(req->options, "file");
-    if (!req->filename && blk_options_count(options) == 0) {
-        blk_options_free(options);
-        if (req->drv) {
-            error_setg(errp, "A block device must be specified for \"file\"");
-        } else {
-            error_setg(errp, "Must specify either driver or file");
-        }
-        return NULL;
-    }
-    if (req->force_share) {
-        blk_options_set_default(options, BDRV_OPT_FORCE_SHARE, "on");
-    }
-    return bdrv_open_node(req->filename, options, child_flags(req->flags, true), errp);
+    return child;
 }
 
 BdrvChild *bdrv_open_child(const char *filename, BlockOptions *options,
                            const char *bdref_key, BlockDriverState *parent,
                            bool allow_none, Error **errp)
 {
-    BlockOptions *child_options;
-    BlockDriverState *bs;
-
-    if (bdrv_refuse_reference(options, bdref_key, filename != NULL, errp) < 0) {
-        return NULL;
-    }
-    child_options = blk_options_extract(options, bdref_key);
-    if (!filename && blk_options_count(child_options) == 0) {
-        blk_options_free(child_options);
-        if (!allow_none) {
-            error_setg(errp, "A block device must be specified for \"%s\"", bdref_key);
-        }
-        return NULL;
-    }
-    if (parent->force_share) {
-        blk_options_set_default(child_options, BDRV_OPT_FORCE_SHARE, "on");
-    }
-    bs = bdrv_open_node(filename, child_options,
-                   child_flags(parent->open_flags, !parent->drv->is_filter), errp);
-    return bs ? bdrv_attach_child(parent, bs, bdref_key, errp) : NULL;
+    return bdrv_open_child_role(
+        filename, options, bdref_key, parent,
+        parent->drv->is_filter ? BDRV_CHILD_FILTERED : BDRV_CHILD_METADATA, allow_none,
+        errp);
 }
 
 static int probe_format(OpenRequest *req, BlockDriverState *file_bs, Error **errp)
@@ -342,14 +368,18 @@ static BlockDriverState *make_node(OpenRequest *req, BlockDriverState *file_bs,
 {
     BlockDriverState *bs = bdrv_new_node(thread_context_peek());
 
-    if (req->node_name) {
-        g_free(bs->core->node_name);
-        bs->core->node_name = g_steal_pointer(&req->node_name);
+    if (bdrv_assign_node_name(bs, req->node_name, errp) < 0) {
+        bdrv_unref(file_bs);
+        bdrv_unref(bs);
+        return NULL;
     }
     bs->drv = req->drv;
     bs->debug_events = req->drv->bdrv_co_debug_event != NULL;
     bs->opaque = g_malloc0(MAX(req->drv->instance_size, 1));
     bs->core->probed = req->probed;
+    bs->core->copy_on_read = req->flags & BDRV_O_COPY_ON_READ;
+    bs->core->detect_zeroes = req->detect_zeroes;
+    bs->core->detect_zeroes_unmap = req->detect_zeroes_unmap;
     bs->core->options = strong_options(req->drv, req->options);
     bs->open_flags = req->flags;
     bs->read_only = !(req->flags & BDRV_O_RDWR);
@@ -414,7 +444,7 @@ static BlockDriverState *open_request(OpenRequest *req, Error **errp)
         if (parse_protocol_filename(req, errp) < 0) {
             return NULL;
         }
-    } else if (!req->drv || req->drv->is_format) {
+    } else if (!req->drv || req->drv->is_format || req->drv->is_filter) {
         file_bs = open_file_child(req, errp);
         if (!file_bs) {
             return NULL;
@@ -442,26 +472,38 @@ BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, in
     return bs;
 }
 
+/* @options is consumed. */
+static BlockDriverState *open_by_reference(const char *filename, const char *reference,
+                                           BlockOptions *options, Error **errp)
+{
+    g_autoptr(BlockOptions) owned = options;
+
+    if (filename || blk_options_count(owned)) {
+        error_setg(errp, "Cannot reference an existing block device with additional "
+                         "options or a new filename");
+        return NULL;
+    }
+    return bdrv_lookup_reference(reference, errp);
+}
+
 BlockDriverState *bdrv_open(const char *filename, const char *reference,
                             BlockOptions *options, int flags, Error **errp)
 {
     BlockDriverState *bs;
 
     bdrv_init();
-    if (reference) {
-        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", reference,
-                   reference);
-        blk_options_free(options);
-        return NULL;
-    }
     if (!thread_context_begin()) {
         error_setg_errno(errp, EMFILE, "Could not make an event loop");
         blk_options_free(options);
         return NULL;
     }
     options = options ? options : blk_options_new();
-    bs = flags & BDRV_O_SNAPSHOT ? bdrv_open_snapshot(filename, options, flags, errp)
-                                 : bdrv_open_node(filename, options, flags, errp);
+    if (reference) {
+        bs = open_by_reference(filename, reference, options, errp);
+    } else {
+        bs = flags & BDRV_O_SNAPSHOT ? bdrv_open_snapshot(filename, options, flags, errp)
+                                     : bdrv_open_node(filename, options, flags, errp);
+    }
     thread_context_end();
     return bs;
 }

@@ -38,4 +38,9 @@ Entry *options_find(const BlockOptions *opts, const char *key);
 /* Sets or replaces @key. */
 void options_set_kind(BlockOptions *opts, const char *key, const char *value, ValueKind kind);
 
+/* New references. */
+struct json_t *options_entry_to_json(const Entry *e);
+/* One line of JSON, keys in QEMU's order; g_free(). */
+char *options_json_print(struct json_t *value);
+
 #endif

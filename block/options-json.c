@@ -29,7 +29,7 @@ static json_t *json_text(const char *text)
     return json_string(valid);
 }
 
-static json_t *entry_to_json(const Entry *e)
+json_t *options_entry_to_json(const Entry *e)
 {
     json_t *value = NULL;
 
@@ -62,7 +62,7 @@ static bool nest(json_t *root, const Entry *e)
     if (!parts[i] || json_object_get(node, parts[i])) {
         return false;
     }
-    return json_object_set_new(node, parts[i], entry_to_json(e)) == 0;
+    return json_object_set_new(node, parts[i], options_entry_to_json(e)) == 0;
 }
 
 typedef struct Member {
@@ -119,11 +119,21 @@ static json_t *tidy(json_t *value)
     return copy;
 }
 
+char *options_json_print(json_t *value)
+{
+    json_t *sorted = tidy(value);
+    char *text = json_dumps(sorted, JSON_ENSURE_ASCII);
+    char *result = g_strdup(text);
+
+    free(text);
+    json_decref(sorted);
+    return result;
+}
+
 char *blk_options_to_json(const BlockOptions *opts)
 {
     json_t *root = json_object();
-    json_t *sorted;
-    char *text, *result;
+    char *result;
 
     for (size_t i = 0; i < blk_options_count(opts); i++) {
         const Entry *e = options_entry(opts, i);
@@ -131,14 +141,10 @@ char *blk_options_to_json(const BlockOptions *opts)
         if (!nest(root, e)) {
             g_autofree char *key = g_utf8_make_valid(e->key, -1);
 
-            json_object_set_new(root, key, entry_to_json(e));
+            json_object_set_new(root, key, options_entry_to_json(e));
         }
     }
-    sorted = tidy(root);
-    text = json_dumps(sorted, JSON_ENSURE_ASCII);
-    result = g_strdup(text);
-    free(text);
-    json_decref(sorted);
+    result = options_json_print(root);
     json_decref(root);
     return result;
 }

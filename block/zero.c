@@ -75,6 +75,17 @@ static int coroutine_fn zero_piece(BlockDriverState *bs, int64_t offset, int64_t
 int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
                               BdrvRequestFlags flags)
 {
+    int ret;
+
+    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_ZERO);
+    ret = zero_quietly(bs, offset, bytes, flags);
+    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
+    return ret;
+}
+
+int coroutine_fn zero_quietly(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                              BdrvRequestFlags flags)
+{
     int64_t block = bs->bl.request_alignment;
     int64_t align = MAX((int64_t)bs->bl.pwrite_zeroes_alignment, block);
     int64_t max = ROUND_DOWN(bs->bl.max_pwrite_zeroes, block);
@@ -90,14 +101,12 @@ int coroutine_fn zero_aligned(BlockDriverState *bs, int64_t offset, int64_t byte
         !(bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK)) {
         return -ENOTSUP;
     }
-    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_ZERO);
     while (offset < end && ret == 0) {
         int64_t n = next_piece(offset, end - offset, align, max);
 
         ret = zero_piece(bs, offset, n, flags, &flush);
         offset += n;
     }
-    bdrv_co_debug_event(bs, BLKDBG_PWRITEV_DONE);
     return write_finish(bs, end, ret, flush);
 }
 

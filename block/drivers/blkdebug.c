@@ -44,6 +44,18 @@ static void blkdebug_parse_filename(const char *filename, BlockOptions *options,
     blk_options_set(options, "x-image", colon + 1);
 }
 
+/* Nothing but a configuration file and an image can be said by the name alone. */
+static char *blkdebug_plain_filename(BlockDriverState *bs, const BlockOptions *strong)
+{
+    const char *config = blk_options_get(strong, "config");
+
+    if (!*bs->file->bs->exact_filename || blk_options_count(strong) > (config ? 1U : 0U)) {
+        return NULL;
+    }
+    return g_strdup_printf("blkdebug:%s:%s", config ? config : "",
+                           bs->file->bs->exact_filename);
+}
+
 /* --- open --- */
 
 static int take_perms(BlockOptions *options, const char *key, uint64_t *perms, Error **errp)
@@ -135,8 +147,10 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, Error **errp)
         return -EINVAL;
     }
     image = blk_options_take(options, "x-image");
-    bs->file = bdrv_open_child(image, options, "image", bs, false, errp);
-    return bs->file ? 0 : -EINVAL;
+    return bdrv_open_child_role(image, options, "image", bs,
+                                BDRV_CHILD_FILTERED | BDRV_CHILD_PRIMARY, false, errp)
+               ? 0
+               : -EINVAL;
 }
 
 static void free_state(BlkdebugState *s)
@@ -365,5 +379,6 @@ BlockDriver bdrv_blkdebug = {
     .bdrv_debug_remove_breakpoint = blkdebug_remove_breakpoint,
     .bdrv_debug_resume = blkdebug_resume,
     .bdrv_debug_is_suspended = blkdebug_is_suspended,
+    .bdrv_plain_filename = blkdebug_plain_filename,
     .strong_runtime_opts = blkdebug_strong_options,
 };

@@ -408,7 +408,7 @@ static void file_abort_perm_update(BlockDriverState *bs)
     file_set_perm(bs, s->perm, s->shared);
 }
 
-static const char *const file_strong_options[] = { "filename", "locking", "aio", NULL };
+static const char *const file_strong_options[] = { "filename", NULL };
 
 BlockDriver bdrv_file = {
     .format_name = "file",

@@ -60,6 +60,7 @@ typedef enum {
 #define BDRV_O_NATIVE_AIO   0x0080 /* Linux AIO; needs BDRV_O_NOCACHE */
 #define BDRV_O_NO_BACKING   0x0100 /* do not open the backing file */
 #define BDRV_O_NO_FLUSH     0x0200 /* flushes do nothing (cache=unsafe) */
+#define BDRV_O_COPY_ON_READ 0x0400 /* what is read from below is written to the image */
 #define BDRV_O_CHECK        0x1000 /* open for a check only: tolerate what check reports */
 #define BDRV_O_UNMAP        0x4000 /* discards free space instead of being ignored */
 #define BDRV_O_PROTOCOL     0x8000 /* do not probe: the filename goes to a protocol driver */
@@ -73,6 +74,7 @@ typedef enum {
 #define BDRV_OPT_READ_ONLY      "read-only"
 #define BDRV_OPT_DISCARD        "discard"
 #define BDRV_OPT_FORCE_SHARE    "force-share"
+#define BDRV_OPT_DETECT_ZEROES  "detect-zeroes" /* off, on, unmap */
 
 /*
  * Block status bits: what bdrv_co_block_status() says of a range.

@@ -237,7 +237,13 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_store_dirty_bitmaps)(BlockDriverState *bs, Error **errp);
     /* A persistent bitmap has begun or ceased to record. Writes may be in flight. */
     void (*bdrv_dirty_bitmap_toggled)(BlockDriverState *bs);
-
+    /*
+     * A plain name that opens the same node; NULL: there is none. @strong are the options
+     * of strong_runtime_opts that were given. Without it: the file's name.
+     */
+    char *(*bdrv_plain_filename)(BlockDriverState *bs, const BlockOptions *strong);
+    /* Names in the image cannot be relative: the node is not at one place. */
+    bool no_dirname;
     /* The options that make the image what it is: "json:{...}" names hold them. NULL-ended. */
     const char *const *strong_runtime_opts;
 };
@@ -315,6 +321,18 @@ void bdrv_register(BlockDriver *drv);
  */
 BlockDriverState *bdrv_open(const char *filename, const char *reference,
                             BlockOptions *options, int flags, Error **errp);
+/* What a child is for its parent. It decides whether the child's format is probed. */
+typedef enum BdrvChildRole {
+    BDRV_CHILD_DATA = 0x01,     /* stores guest data; of a driver that is no format: an image */
+    BDRV_CHILD_METADATA = 0x02, /* stores the parent's metadata: never probed */
+    BDRV_CHILD_FILTERED = 0x04, /* has the same contents as its parent */
+    BDRV_CHILD_COW = 0x08,      /* a backing file */
+    BDRV_CHILD_PRIMARY = 0x10,  /* becomes bs->file */
+} BdrvChildRole;
+
+BdrvChild *bdrv_open_child_role(const char *filename, BlockOptions *options,
+                                const char *bdref_key, BlockDriverState *parent,
+                                unsigned role, bool allow_none, Error **errp);
 /*
  * Opens the child "@bdref_key" of @parent from the options "@bdref_key.*" and
  * attaches it; for filters and formats that have more than "file" and "backing".

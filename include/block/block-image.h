@@ -48,6 +48,10 @@ int bdrv_parse_discard_flags(const char *mode, int *flags);
 /* --- of one node --- */
 
 const char *bdrv_get_format_name(BlockDriverState *bs);
+/* Of the node or made up; the string lives as long as the node. Never NULL. */
+const char *bdrv_get_node_name(BlockDriverState *bs);
+/* The open node of this name, without a reference; NULL: there is none. */
+BlockDriverState *bdrv_find_node(const char *name);
 /* The file name as the user would give it, possibly "json:{...}". */
 const char *bdrv_get_filename(BlockDriverState *bs);
 /* Bytes, or -errno. */
@@ -81,6 +85,8 @@ BlockDriverState *bdrv_primary_bs(BlockDriverState *bs);
  */
 const char *bdrv_get_backing_filename(BlockDriverState *bs);
 const char *bdrv_get_backing_format_name(BlockDriverState *bs);
+/* The directory of the image's file; g_free(). NULL and @errp: it has none. */
+char *bdrv_dirname(BlockDriverState *bs, Error **errp);
 /*
  * The file that the name means: relative names are relative to the image's directory. To be
  * freed with g_free(); NULL without a backing file, and with @errp when the directory is not known.
