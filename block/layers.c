@@ -71,6 +71,21 @@ BlockDriverState *bdrv_find_backing_image(BlockDriverState *bs, const char *name
     return NULL;
 }
 
+char *bdrv_resolve_backing_filename(const char *backed, const char *backing, Error **errp)
+{
+    g_autofree char *dir = NULL;
+
+    if (path_has_protocol(backing) || g_path_is_absolute(backing)) {
+        return g_strdup(backing);
+    }
+    if (!*backed || g_str_has_prefix(backed, "json:")) {
+        error_setg(errp, "Cannot use relative backing file names for '%s'", backed);
+        return NULL;
+    }
+    dir = g_path_get_dirname(backed);
+    return g_strcmp0(dir, ".") ? g_build_filename(dir, backing, NULL) : g_strdup(backing);
+}
+
 /* --- changes --- */
 
 typedef struct LayerCall {

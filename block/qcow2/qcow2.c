@@ -18,6 +18,7 @@
 
 #include "block/block-image.h"
 
+#include "qcow2-backing.h"
 #include "qcow2-create.h"
 #include "qcow2-info.h"
 #include "qcow2-empty.h"
@@ -95,6 +96,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_block_status = qcow2_co_block_status,
     .bdrv_co_truncate = qcow2_co_truncate,
     .bdrv_co_make_empty = qcow2_co_make_empty,
+    .bdrv_co_change_backing_file = qcow2_co_change_backing_file,
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
     .bdrv_get_specific_info = qcow2_get_specific_info,

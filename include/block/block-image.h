@@ -92,6 +92,8 @@ char *bdrv_dirname(BlockDriverState *bs, Error **errp);
  * freed with g_free(); NULL without a backing file, and with @errp when the directory is not known.
  */
 char *bdrv_get_full_backing_filename(BlockDriverState *bs, Error **errp);
+/* The same for any @backing name in the image file @backed. */
+char *bdrv_resolve_backing_filename(const char *backed, const char *backing, Error **errp);
 /* The backing node, or NULL. */
 BlockDriverState *bdrv_backing_bs(BlockDriverState *bs);
 /* Calls @it for each child with the child's name ("file", "backing"). */
