@@ -286,7 +286,8 @@ static void coroutine_fn suspend_at(BlkdebugRules *r, Suspended *self)
 /* Under lock: the latest break point of @event, made into an entry of the list. */
 static bool take_break_point(BlkdebugRules *r, BlkdebugEvent event, Suspended *self)
 {
-    for (guint i = r->rules->len; i-- > 0;) {
+    /* While an image is opened nothing runs in a coroutine that could be held. */
+    for (guint i = qemu_in_coroutine() ? r->rules->len : 0; i-- > 0;) {
         Rule *rule = rule_at(r->rules, i);
 
         if (rule->event == event && rule->action == SUSPEND) {

@@ -42,6 +42,7 @@ int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, ui
         qcow2_signal_corruption(bs, "no refcount for the metadata at 0x%" PRIx64, offset);
         return -EIO;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC);
     b = qcow2_refblock_new(s, index);
     if (!b) {
         return -ENOMEM;
@@ -101,6 +102,7 @@ static int coroutine_fn fill_new_area(BlockDriverState *bs, uint64_t start, uint
         int ret = qcow2_refblock_get(bs, first + i, &b);
 
         if (ret == 0 && b->dirty) {
+            bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC_WRITE_BLOCKS);
             ret = qcow2_write_refblock(bs, b->index, b->data);
             b->dirty = ret < 0;
         }
@@ -127,12 +129,14 @@ static int coroutine_fn switch_table(BlockDriverState *bs, uint64_t offset, uint
     }
     ret = qcow2_co_check_write(bs, QCOW2_META_REFTABLE, offset, bytes);
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC_WRITE_TABLE);
         ret = bdrv_co_pwrite(bs->file, offset, bytes, raw, 0);
     }
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file->bs);
     }
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC_SWITCH_TABLE);
         ret = qcow2_co_write_header_reftable(bs, offset, clusters);
     }
     return ret;
@@ -152,6 +156,7 @@ static int coroutine_fn grow_table(BlockDriverState *bs, uint64_t index)
     uint64_t offset = start << s->cluster_bits;
     int ret;
 
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_REFTABLE_GROW);
     plan_table(s, start, MAX(index + 1, old_entries + old_entries / 2 + 1), &clusters, &blocks);
     entries = clusters * (s->cluster_size / 8);
     if (clusters << s->cluster_bits > QCOW2_MAX_REFTABLE_BYTES ||
@@ -300,6 +305,7 @@ int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs, uint64_t coun
     if (qatomic_read(&s->corrupt)) {
         return -EIO;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_CLUSTER_ALLOC);
     qemu_co_mutex_lock(&s->alloc_lock);
     ret = find_free(bs, count, exact, &run);
     if (ret == 0) {
@@ -322,6 +328,7 @@ void coroutine_fn qcow2_co_unalloc(BlockDriverState *bs, uint64_t offset, uint64
 {
     BDRVQcow2State *s = bs->opaque;
 
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_CLUSTER_FREE);
     qemu_co_mutex_lock(&s->alloc_lock);
     /* A failure leaks the clusters, no more. */
     qcow2_lower_refcounts(bs, offset >> s->cluster_bits, count);
@@ -378,6 +385,7 @@ int coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs, uint32_t bytes, uint
     if (qatomic_read(&s->corrupt)) {
         return -EIO;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_CLUSTER_ALLOC_BYTES);
     qemu_co_mutex_lock(&s->alloc_lock);
     ret = append_bytes(bs, bytes, offset);
     if (ret == 0 && !*offset) {

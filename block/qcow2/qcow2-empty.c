@@ -87,6 +87,7 @@ int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
         ret = qcow2_co_writeback_all(bs);
     }
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_EMPTY_IMAGE_PREPARE);
         ret = drop_tables(bs);
     }
     if (ret == 0) {

@@ -159,6 +159,7 @@ static int coroutine_fn load_slot(BlockDriverState *bs, uint64_t key, unsigned s
         } else if (!host || (host & ((uint64_t)s->slice_words * 8 - 1))) {
             ret = -EIO; /* callers look at the L1 entry before, and report */
         } else {
+            bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_LOAD);
             ret = bdrv_co_pread(bs->file, host, s->slice_words * 8, buf, 0);
         }
         qemu_mutex_lock(&s->meta);

@@ -27,6 +27,7 @@ static int coroutine_fn read_old_table(BlockDriverState *bs, uint64_t old, uint6
         qcow2_signal_corruption(bs, "L2 table offset 0x%" PRIx64 " is not aligned", old);
         return -EIO;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_ALLOC_COW_READ);
     ret = bdrv_co_pread(bs->file, old, s->cluster_size, buf, 0);
     for (unsigned i = 0; ret == 0 && i < words; i += s->entry_words) {
         if (!(buf[i] & GUINT64_TO_BE(QCOW2_OFLAG_COMPRESSED))) {
@@ -57,6 +58,7 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, u
     if (got < 0) {
         return got;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_ALLOC_WRITE);
     ret = bdrv_co_pwrite(bs->file, offset, s->cluster_size, buf, 0);
     if (ret < 0) {
         qcow2_co_unalloc(bs, offset, 1);

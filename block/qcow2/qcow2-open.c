@@ -210,9 +210,11 @@ static int read_refcount_table(BlockDriverState *bs, const OpenOptions *o, int64
     BDRVQcow2State *s = bs->opaque;
     uint64_t bytes = (uint64_t)s->hdr.refcount_table_clusters << s->cluster_bits;
     g_autofree uint8_t *raw = NULL;
-    int ret = read_table(bs, "refcount_table_offset", s->hdr.refcount_table_offset, bytes,
-                         file_length, &raw, errp);
+    int ret;
 
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_REFTABLE_LOAD); /* nothing to hold yet */
+    ret = read_table(bs, "refcount_table_offset", s->hdr.refcount_table_offset, bytes,
+                     file_length, &raw, errp);
     if (ret < 0) {
         return ret;
     }

@@ -29,6 +29,7 @@ static int coroutine_fn read_compressed(BlockDriverState *bs, const Qcow2Extent 
     if (!in || !out) {
         return -ENOMEM;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_COMPRESSED);
     ret = bdrv_co_pread(bs->file, start, in_bytes, in, 0);
     if (ret == 0) {
         ret = qcow2_co_decompress(s->hdr.compression_type, out, s->cluster_size, in, in_bytes);
@@ -47,6 +48,7 @@ static int coroutine_fn read_extent(BlockDriverState *bs, const Qcow2Extent *ext
 
     switch (ext->kind) {
     case QCOW2_NORMAL:
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_AIO);
         return bdrv_co_preadv_part(s->data_file, ext->host, bytes, qiov, qiov_offset, 0);
     case QCOW2_COMPRESSED:
         return read_compressed(bs, ext, offset, bytes, qiov, qiov_offset);
@@ -54,6 +56,7 @@ static int coroutine_fn read_extent(BlockDriverState *bs, const Qcow2Extent *ext
     case QCOW2_UNALLOCATED_ALLOC:
         /* Machine state above the disk is not the backing file's business. */
         if (bs->backing && offset < qatomic_read(&s->size)) {
+            bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_BACKING_AIO);
             return bdrv_co_preadv_part(bs->backing, offset, bytes, qiov, qiov_offset, 0);
         }
         break;
@@ -162,6 +165,7 @@ int coroutine_fn qcow2_co_preadv_part(BlockDriverState *bs, int64_t offset, int6
     int ret;
 
     if (likely(qcow2_map_direct(s, offset, bytes, false, &host))) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_AIO);
         ret = bdrv_co_preadv_part(s->data_file, host, bytes, qiov, qiov_offset, 0);
     } else {
         ret = read_mapped(bs, offset, bytes, qiov, qiov_offset);

@@ -105,6 +105,7 @@ int coroutine_fn qcow2_co_reclaim(BlockDriverState *bs)
         if (s->may_discard_host) {
             discard_host(bs, &f);
         }
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_CLUSTER_FREE);
         qemu_co_mutex_lock(&s->alloc_lock);
         ret = qcow2_lower_refcounts(bs, f.cluster, f.count);
         qemu_co_mutex_unlock(&s->alloc_lock);

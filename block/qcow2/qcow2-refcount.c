@@ -57,6 +57,7 @@ int coroutine_fn qcow2_reftable_write(BlockDriverState *bs)
         ret = bdrv_co_flush(bs->file->bs);
     }
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC_HOOKUP);
         ret = bdrv_co_pwrite(bs->file, offset, bytes, raw, 0);
     }
     rc->table_dirty = ret < 0;
@@ -133,6 +134,7 @@ int coroutine_fn qcow2_write_refblock(BlockDriverState *bs, uint64_t index, cons
     uint64_t offset = s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK;
     int ret = qcow2_co_check_write(bs, QCOW2_META_REFBLOCK, offset, s->cluster_size);
 
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_UPDATE_PART);
     return ret < 0 ? ret : bdrv_co_pwrite(bs->file, offset, s->cluster_size, data, 0);
 }
 
@@ -206,6 +208,7 @@ int coroutine_fn qcow2_refblock_get(BlockDriverState *bs, uint64_t index, Qcow2R
     if (!b) {
         return -ENOMEM;
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_LOAD);
     ret = bdrv_co_pread(bs->file, offset, s->cluster_size, b->data, 0);
     if (ret < 0) {
         g_hash_table_remove(s->rc.blocks, &index);

@@ -61,6 +61,7 @@ static int coroutine_fn write_new_l1(BlockDriverState *bs, uint64_t offset, cons
     }
     ret = qcow2_co_check_write(bs, QCOW2_META_L1, offset, bytes);
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_L1_GROW_WRITE_TABLE);
         ret = bdrv_co_pwrite(bs->file, offset, bytes, raw, 0);
     }
     /* Refcounts of the new place, and L2 tables that only the old table knew in RAM. */
@@ -97,6 +98,7 @@ static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
     int ret;
 
     if (got == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_L1_GROW_ALLOC_TABLE);
         got = qcow2_co_alloc_clusters(bs, clusters, true, &offset, &fresh);
     }
     if (got < 0) {
@@ -111,6 +113,7 @@ static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
         ret = bdrv_co_flush(bs->file->bs);
     }
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_L1_GROW_ACTIVATE_TABLE);
         ret = qcow2_co_write_header_l1(bs, entries, offset);
     }
     if (ret < 0) {

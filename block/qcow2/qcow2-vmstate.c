@@ -32,6 +32,7 @@ int coroutine_fn qcow2_co_save_vmstate(BlockDriverState *bs, QEMUIOVector *qiov,
     if (ret == 0) {
         ret = qcow2_co_grow_l1(bs, l1_entries);
     }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_VMSTATE_SAVE);
     return ret < 0 ? ret : qcow2_co_pwritev_part(bs, offset, qiov->size, qiov, 0, 0);
 }
 
@@ -40,5 +41,6 @@ int coroutine_fn qcow2_co_load_vmstate(BlockDriverState *bs, QEMUIOVector *qiov,
     uint64_t offset, l1_entries;
     int ret = place(bs->opaque, pos, qiov->size, &offset, &l1_entries);
 
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_VMSTATE_LOAD);
     return ret < 0 ? ret : qcow2_co_preadv_part(bs, offset, qiov->size, qiov, 0, 0);
 }

@@ -98,6 +98,7 @@ static int coroutine_fn store_stream(BlockDriverState *bs, uint64_t guest, const
     }
     ret = qcow2_co_check_write(bs, QCOW2_META_NONE, host, bytes);
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_WRITE_COMPRESSED);
         ret = bdrv_co_pwrite(bs->file, host, bytes, stream, 0);
     }
     if (ret == 0) {

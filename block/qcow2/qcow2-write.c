@@ -188,15 +188,18 @@ static int coroutine_fn read_old(BlockDriverState *bs, uint64_t offset, uint64_t
         return 0;
     }
     qemu_iovec_init_buf(&qiov, buf, bytes);
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_COW_READ);
     return qcow2_co_read_range(bs, offset, bytes, &qiov, 0);
 }
 
 static int coroutine_fn write_data(BlockDriverState *bs, uint64_t host, uint64_t bytes,
-                                   QEMUIOVector *qiov, size_t qiov_offset)
+                                   QEMUIOVector *qiov, size_t qiov_offset,
+                                   BlkdebugEvent event)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret = s->external ? 0 : qcow2_co_check_write(bs, QCOW2_META_NONE, host, bytes);
 
+    bdrv_co_debug_event(bs->file->bs, event);
     return ret < 0 ? ret
                    : bdrv_co_pwritev_part(s->data_file, host, bytes, qiov, qiov_offset, 0);
 }
@@ -237,7 +240,9 @@ static int coroutine_fn write_merged(BlockDriverState *bs, const Plan *plan, uin
     if (ret < 0) {
         return ret;
     }
-    ret = write_data(bs, host, plan->write_end - plan->start, &all, 0);
+    /* Both in one: rules for either apply. */
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_WRITE_AIO);
+    ret = write_data(bs, host, plan->write_end - plan->start, &all, 0, BLKDBG_COW_WRITE);
     qemu_iovec_destroy(&all);
     return ret;
 }
@@ -261,7 +266,8 @@ static int coroutine_fn write_plan_data(BlockDriverState *bs, Plan *plan,
         whole = true;
     }
     if (whole) {
-        return write_data(bs, plan->host + (plan->offset - base), plan->bytes, qiov, qiov_offset);
+        return write_data(bs, plan->host + (plan->offset - base), plan->bytes, qiov, qiov_offset,
+                          BLKDBG_WRITE_AIO);
     }
     return write_merged(bs, plan, plan->host + (plan->start - base), qiov, qiov_offset);
 }
@@ -397,7 +403,8 @@ static int coroutine_fn write_request(BlockDriverState *bs, uint64_t offset, uin
         ret = qcow2_co_map(bs, offset, bytes, &ext);
         if (ret == 0) {
             if (likely(ext.kind == QCOW2_NORMAL && ext.copied)) {
-                ret = write_data(bs, ext.host, ext.bytes, qiov, qiov_offset);
+                ret = write_data(bs, ext.host, ext.bytes, qiov, qiov_offset,
+                                 BLKDBG_WRITE_AIO);
                 done = ext.bytes;
             } else {
                 ret = write_allocating(bs, offset, bytes, qiov, qiov_offset, &done);
@@ -424,7 +431,7 @@ int coroutine_fn qcow2_co_pwritev_part(BlockDriverState *bs, int64_t offset, int
     }
     users = qcow2_request_begin(s);
     if (likely(qcow2_map_direct(s, offset, bytes, true, &host))) {
-        ret = write_data(bs, host, bytes, qiov, qiov_offset);
+        ret = write_data(bs, host, bytes, qiov, qiov_offset, BLKDBG_WRITE_AIO);
     } else {
         ret = write_request(bs, offset, bytes, qiov, qiov_offset);
     }

@@ -205,6 +205,7 @@ static int coroutine_fn write_slices(BlockDriverState *bs, Batch *batch)
         }
         ret = qcow2_co_check_write(bs, QCOW2_META_L2, d[i].host, n * slice_bytes);
         if (ret == 0) {
+            bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_UPDATE);
             ret = bdrv_co_pwrite(bs->file, d[i].host, n * slice_bytes,
                                  batch->data + (size_t)i * s->slice_words, 0);
         }
@@ -230,6 +231,7 @@ static int coroutine_fn write_l1(BlockDriverState *bs, Batch *batch)
         int ret = qcow2_co_check_write(bs, QCOW2_META_L1, offset, bytes);
 
         if (ret == 0) {
+            bdrv_co_debug_event(bs->file->bs, BLKDBG_L1_UPDATE);
             ret = bdrv_co_pwrite(bs->file, offset, bytes, batch->l1 + (size_t)i * L1_CHUNK, 0);
         }
         if (ret < 0) {
