@@ -1,25 +1,203 @@
 /* SPDX-License-Identifier: MIT */
-/* qemu-img-mini measure: not written yet; says so. */
+/* qemu-img-mini measure: how much space a new image would take. */
 #include "cli.h"
 
+#include <getopt.h>
+#include <jansson.h>
+
+#include "block/block-image.h"
+#include "create-options.h"
+#include "json-output.h"
+#include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "snapshot-param.h"
+
+typedef struct MeasureArgs {
+    CliImage source; /* filename NULL: there is none */
+    const char *snapshot;
+    const char *format; /* of the new image */
+    char *options;      /* -o, joined */
+    int64_t size;       /* bytes; -1: not given */
+    bool json;
+} MeasureArgs;
 
 static const CliOption measure_cli_options[] = {
     CLI_HELP_OPTION,
+    CLI_OBJECT_OPTION,
+    { 'f', NULL, "FMT", "format of the source (default: find out)" },
+    { 'O', NULL, "FMT", "format of the new image (default: raw)" },
+    { 'o', NULL, "OPTIONS", "options of the new image: NAME=VALUE,..." },
+    { 'l', NULL, "SNAPSHOT", "measure a snapshot of the source: its id or name" },
+    { CLI_OPT_SIZE, "size", "SIZE", "measure an image of this size instead of a source" },
+    { CLI_OPT_OUTPUT, "output", "FORMAT", "human or json" },
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_FORCE_SHARE_OPTION,
     {},
 };
 
+/* False when it cannot be; the message has been given. */
+static bool take_option(int c, MeasureArgs *args)
+{
+    switch (c) {
+    case CLI_OPT_OBJECT:
+        return cli_add_object(optarg);
+    case 'f':
+        args->source.format = optarg;
+        break;
+    case 'O':
+        args->format = optarg;
+        break;
+    case 'o':
+        args->options = cli_add_option_list(args->options, optarg);
+        return args->options;
+    case 'l':
+        args->snapshot = optarg;
+        return snapshot_param_check(optarg);
+    case CLI_OPT_SIZE:
+        args->size = cli_parse_size("image size", optarg, 0, INT64_MAX);
+        return args->size >= 0;
+    case CLI_OPT_OUTPUT:
+        args->json = !strcmp(optarg, "json");
+        if (!args->json && strcmp(optarg, "human") != 0) {
+            error_report("--output must be used with human or json as argument.");
+            return false;
+        }
+        break;
+    case CLI_OPT_IMAGE_OPTS:
+        args->source.image_opts = true;
+        break;
+    case 'U':
+        args->source.force_share = true;
+        break;
+    }
+    return true;
+}
+
+static bool check_args(const MeasureArgs *args)
+{
+    const char *what = NULL;
+
+    if (args->source.filename) {
+        what = args->size >= 0 ? "--size N cannot be used together with a filename." : NULL;
+    } else if (args->source.image_opts || args->source.format || args->snapshot) {
+        what = "--image-opts, -f, and -l require a filename argument.";
+    } else if (args->size < 0) {
+        what = "Either --size N or one filename must be specified.";
+    }
+    if (what) {
+        error_report("%s", what);
+    }
+    return !what;
+}
+
+static BlockBackend *open_source(const MeasureArgs *args)
+{
+    BlockBackend *blk = cli_open_image(&args->source);
+    Error *err = NULL;
+
+    if (blk && args->snapshot && snapshot_param_load(blk_bs(blk), args->snapshot, &err) < 0) {
+        error_reportf_err(err, "Failed to load snapshot: ");
+        blk_unref(blk);
+        return NULL;
+    }
+    return blk;
+}
+
+/* The options of an image in a plain file. False and a message on failure. */
+static bool parse_options(const MeasureArgs *args, BlockDriver **drv, BlockOptions **opts)
+{
+    CreateTarget target = {};
+    Error *err = NULL;
+    bool ok = create_target_init(&target, args->format, "file", &err);
+
+    if (!ok) {
+        error_report_err(err);
+    } else if (!bdrv_can_measure(target.drv)) {
+        error_report("Format driver '%s' does not support image measurement", args->format);
+        ok = false;
+    } else {
+        *drv = target.drv;
+        *opts = create_target_parse(&target, args->options, &err);
+        if (!*opts) {
+            error_report_err(err);
+            error_report("Invalid options for file format '%s'", args->format);
+            ok = false;
+        } else if (args->size >= 0) {
+            blk_options_setf(*opts, "size", "%" PRId64, args->size);
+        }
+    }
+    create_target_clear(&target);
+    return ok;
+}
+
+static void print_result(const MeasureArgs *args, const BlockMeasureInfo *info)
+{
+    if (args->json) {
+        json_t *o = json_object();
+
+        if (info->has_bitmaps) {
+            json_object_set_new(o, "bitmaps", json_integer(info->bitmaps));
+        }
+        json_object_set_new(o, "required", json_integer(info->required));
+        json_object_set_new(o, "fully-allocated", json_integer(info->fully_allocated));
+        json_output_print(o);
+        json_decref(o);
+        return;
+    }
+    printf("required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n", info->required,
+           info->fully_allocated);
+    if (info->has_bitmaps) {
+        printf("bitmaps size: %" PRIu64 "\n", info->bitmaps);
+    }
+}
+
 static int measure_run(const Command *cmd, int argc, char **argv)
 {
-    error_report("'measure' is not supported yet");
-    return EXIT_FAILURE;
+    MeasureArgs args = { .format = "raw", .size = -1 };
+    BlockOptions *opts = NULL;
+    BlockDriver *drv = NULL;
+    BlockBackend *blk = NULL;
+    BlockMeasureInfo info;
+    Error *err = NULL;
+    int c, status = EXIT_FAILURE;
+
+    while ((c = cli_getopt(cmd, argc, argv)) != -1) {
+        if (!take_option(c, &args)) {
+            return EXIT_FAILURE;
+        }
+    }
+    g_autofree char *options = args.options;
+    if (argc - optind > 1) {
+        error_report("At most one filename argument is allowed.");
+        return EXIT_FAILURE;
+    }
+    args.source.filename = argv[optind];
+    if (!check_args(&args)) {
+        return EXIT_FAILURE;
+    }
+    if (args.source.filename) {
+        blk = open_source(&args);
+        if (!blk) {
+            return EXIT_FAILURE;
+        }
+    }
+    if (parse_options(&args, &drv, &opts)) {
+        if (bdrv_measure(drv, opts, blk ? blk_bs(blk) : NULL, &info, &err) < 0) {
+            error_report_err(err);
+        } else {
+            print_result(&args, &info);
+            status = EXIT_SUCCESS;
+        }
+    }
+    blk_unref(blk);
+    return status;
 }
 
 const Command measure_command = {
     .name = "measure",
     .run = measure_run,
-    .args = "FILENAME",
-    .summary = "Not supported yet.",
+    .args = "[FILENAME]",
+    .summary = "Says how much space a new image would take.",
     .options = measure_cli_options,
-    .example = "measure disk.img",
+    .example = "measure -O qcow2 disk.raw",
 };

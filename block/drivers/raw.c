@@ -275,6 +275,25 @@ static int coroutine_fn raw_co_create_opts(BlockDriver *drv, const char *filenam
     return protocol->bdrv_co_create_opts(protocol, filename, opts, errp);
 }
 
+static int raw_measure(BlockOptions *opts, BlockDriverState *in_bs, BlockMeasureInfo *info,
+                       Error **errp)
+{
+    uint64_t size = 0;
+    int64_t length = in_bs ? bdrv_getlength(in_bs) : 0;
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Unable to get image size");
+        return length;
+    }
+    if (!in_bs && blk_options_take_size(opts, "size", &size, errp) < 0) {
+        return -EINVAL;
+    }
+    info->required =
+        in_bs ? (uint64_t)length : ROUND_UP(MIN(size, (uint64_t)INT64_MAX), BDRV_SECTOR_SIZE);
+    info->fully_allocated = info->required;
+    return 0;
+}
+
 static const char *const raw_strong_options[] = { "offset", "size", NULL };
 
 BlockDriver bdrv_raw = {
@@ -287,6 +306,7 @@ BlockDriver bdrv_raw = {
     .bdrv_child_perm = raw_child_perm,
     .bdrv_co_create_opts = raw_co_create_opts,
     .create_opts = raw_create_options,
+    .bdrv_measure = raw_measure,
     .bdrv_co_preadv_part = raw_co_preadv_part,
     .bdrv_co_pwritev_part = raw_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = raw_co_pwrite_zeroes,

@@ -22,6 +22,7 @@
 #include "qcow2-create.h"
 #include "qcow2-info.h"
 #include "qcow2-empty.h"
+#include "qcow2-measure.h"
 #include "qcow2-open.h"
 #include "qcow2-read.h"
 #include "qcow2-snapshot.h"
@@ -87,6 +88,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_refresh_limits = qcow2_refresh_limits,
     .bdrv_co_create_opts = qcow2_co_create_opts,
     .create_opts = qcow2_create_options,
+    .bdrv_measure = qcow2_measure,
     .bdrv_co_preadv_part = qcow2_co_preadv_part,
     .bdrv_co_pwritev_part = qcow2_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = qcow2_co_pwrite_zeroes,

@@ -117,6 +117,14 @@ typedef struct BlockDriverInfo {
     bool can_write_zeroes_with_unmap;
 } BlockDriverInfo;
 
+/* How large the file of a new image will be, in bytes. */
+typedef struct BlockMeasureInfo {
+    uint64_t required;        /* when it holds what the source has now */
+    uint64_t fully_allocated; /* when all of it has been written to */
+    bool has_bitmaps;         /* the next one means something */
+    uint64_t bitmaps;         /* more, for the persistent bitmaps of the source */
+} BlockMeasureInfo;
+
 /*
  * One creation option of a format, for `-o help`, for defaults and for checks.
  * The table of a driver ends with a NULL name.

@@ -118,6 +118,12 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_create_opts)(BlockDriver *drv, const char *filename,
                                             BlockOptions *opts, Error **errp);
     const BlockCreateOption *create_opts;
+    /*
+     * How large would an image be that is made with @opts, of "size" or with what the node @in_bs
+     * holds (or NULL)? 0 or -errno with @errp. *@info is zeroed before. Not in a coroutine.
+     */
+    int (*bdrv_measure)(BlockOptions *opts, BlockDriverState *in_bs, BlockMeasureInfo *info,
+                        Error **errp);
 
     /*
      * Move @bytes between [@offset...) and @qiov from its byte @qiov_offset on.

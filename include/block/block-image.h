@@ -36,6 +36,15 @@ const BlockCreateOption *bdrv_protocol_create_options(const char *filename, Erro
 int bdrv_create(BlockDriver *drv, const char *filename, BlockOptions *opts, Error **errp);
 
 /*
+ * How large a new image in format @drv will be: one that is made with @opts (as for
+ * bdrv_create(), consumed), either of their "size", or with the contents of @in_bs (or NULL).
+ * 0 or -errno with @errp.
+ */
+int bdrv_measure(BlockDriver *drv, BlockOptions *opts, BlockDriverState *in_bs,
+                 BlockMeasureInfo *info, Error **errp);
+bool bdrv_can_measure(const BlockDriver *drv);
+
+/*
  * Translates qemu-img's names: none, off, directsync, writeback, writethrough,
  * unsafe. Replaces the cache bits of *@flags. 0, or -1 for an unknown name.
  */
