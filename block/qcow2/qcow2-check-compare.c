@@ -132,7 +132,7 @@ static bool coroutine_fn flag_is_right(Qcow2Check *c, const char *what, uint64_t
                                        uint64_t host)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    bool fix = c->fix & QCOW2_FIX_ERRORS;
+    bool fix = c->fix_flags;
     uint64_t refcount = 0;
     int ret;
 
@@ -171,7 +171,7 @@ static int coroutine_fn check_flags_of_table(Qcow2Check *c, uint64_t offset)
         c->l2[i] = GUINT64_TO_BE(entry ^ QCOW2_OFLAG_COPIED);
         changed = true;
     }
-    if (ret == 0 && changed && (c->fix & QCOW2_FIX_ERRORS)) {
+    if (ret == 0 && changed && c->fix_flags) {
         ret = qcow2_co_check_write(c->bs, QCOW2_META_L2, offset, s->cluster_size);
         if (ret == 0) {
             ret = bdrv_co_pwrite(c->bs->file, offset, s->cluster_size, c->l2, 0);
@@ -184,6 +184,12 @@ static int coroutine_fn check_flags(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
 
+    /*
+     * With leaks alone to be repaired flags are too, if the refcounts that they follow are known to
+     * be right: lowering one to 1 may have been what made the flag wrong.
+     */
+    c->fix_flags = (c->fix & QCOW2_FIX_ERRORS) ||
+                   (c->fix && !c->r->check_errors && !c->r->corruptions && !c->r->leaks);
     for (uint32_t i = 0; i < s->l1_size; i++) {
         uint64_t host = s->l1[i] & QCOW2_L1_OFFSET_MASK;
         int ret;
@@ -191,7 +197,7 @@ static int coroutine_fn check_flags(Qcow2Check *c)
         if (!host || qcow2_in_cluster(s, host) || host >> s->cluster_bits >= c->file_clusters) {
             continue;
         }
-        if (!flag_is_right(c, "L2", s->l1[i], host) && (c->fix & QCOW2_FIX_ERRORS)) {
+        if (!flag_is_right(c, "L2", s->l1[i], host) && c->fix_flags) {
             qemu_mutex_lock(&s->meta);
             qatomic_set(&s->l1[i], s->l1[i] ^ QCOW2_OFLAG_COPIED);
             set_bit(i / 64, s->l1_dirty);
@@ -202,7 +208,7 @@ static int coroutine_fn check_flags(Qcow2Check *c)
         if (ret < 0) {
             c->r->check_errors++;
         }
-        if (c->fix & QCOW2_FIX_ERRORS) {
+        if (c->fix_flags) {
             qemu_mutex_lock(&s->meta);
             qcow2_l2cache_forget(s, i);
             qemu_mutex_unlock(&s->meta);

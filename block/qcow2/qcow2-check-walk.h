@@ -11,6 +11,7 @@ typedef struct Qcow2Check {
     BlockDriverState *bs;
     Qcow2CheckResult *r;
     unsigned fix;
+    bool fix_flags;         /* repair COPIED flags too */
     Qcow2CheckReport *report;
     void *opaque;
     Qcow2RefMap map;        /* references counted */
