@@ -9,6 +9,7 @@
  */
 #include "node.h"
 
+#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 
 #define MAX_CHAIN 200 /* images above a backing file */
@@ -20,12 +21,12 @@ static char *resolve_name(BlockDriverState *bs, const char *name, Error **errp)
 {
     g_autofree char *dir = NULL;
 
-    if (path_has_protocol(name)) {
+    if (path_has_protocol(name) && !strstart(name, "file:", NULL)) {
         error_setg(errp, "Backing file '%s': only plain file names are followed from within an"
                    " image; name it with backing.file.filename", name);
         return NULL;
     }
-    if (g_path_is_absolute(name)) {
+    if (path_has_protocol(name) || g_path_is_absolute(name)) {
         return g_strdup(name);
     }
     dir = bdrv_dirname(bs, errp);

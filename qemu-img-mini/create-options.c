@@ -65,7 +65,7 @@ bool create_target_has(const CreateTarget *target, const char *name)
     return find_option(target->table, name);
 }
 
-/* Checks the value of @key and writes it in its plain form. */
+/* Checks the value of @key; numbers and sizes become plain decimals. */
 static bool normalise(const GArray *table, BlockOptions *opts, const char *key, Error **errp)
 {
     g_autoptr(BlockOptions) one = blk_options_new();
@@ -95,9 +95,7 @@ static bool normalise(const GArray *table, BlockOptions *opts, const char *key, 
     if (ret < 0) {
         return false;
     }
-    if (o->type == BLOCK_OPT_BOOL) {
-        blk_options_set(opts, key, on ? "on" : "off");
-    } else {
+    if (o->type != BLOCK_OPT_BOOL) {
         blk_options_setf(opts, key, "%" PRIu64, number);
     }
     return true;
@@ -125,6 +123,11 @@ void create_target_print(const CreateTarget *target, const BlockOptions *opts)
         const char *value = blk_options_get(opts, o->name) ?: o->def_value;
 
         if (!value) {
+            continue;
+        }
+        if (o->type == BLOCK_OPT_SIZE || o->type == BLOCK_OPT_NUMBER) {
+            /* QEMU shows it with a sign. */
+            printf(" %s=%" PRId64, o->name, (int64_t)g_ascii_strtoull(value, NULL, 10));
             continue;
         }
         printf(" %s=", o->name);
@@ -165,9 +168,6 @@ static void print_help_line(const BlockCreateOption *o)
     printf("  %-22s", left);
     if (o->help) {
         printf(" - %s", o->help);
-    }
-    if (o->def_value) {
-        printf(" (default: %s)", o->def_value);
     }
     putchar('\n');
 }

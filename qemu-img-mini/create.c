@@ -16,6 +16,7 @@ typedef struct CreateArgs {
     char *options; /* -o, joined */
     int64_t size;  /* bytes; -1: not given */
     bool quiet;
+    bool unsafe_backing; /* -u: the backing file need not be there */
 } CreateArgs;
 
 static const CliOption create_cli_options[] = {
@@ -55,25 +56,91 @@ static BlockOptions *gather_options(const CreateArgs *args, const CreateTarget *
     }
     if (args->backing_format) {
         if (!create_target_has(target, "backing_fmt")) {
-            error_setg(errp, "Backing file format not supported for file format '%s'",
-                       args->format);
+            error_setg(errp, "Backing file format not supported for file format '%s'", args->format);
             return NULL;
         }
         blk_options_set(opts, "backing_fmt", args->backing_format);
     }
-    /* An overlay takes the size of its backing file. */
-    if (!blk_options_get(opts, "size") && !blk_options_get(opts, "backing_file")) {
-        error_setg(errp, "Image creation needs a size parameter");
-        return NULL;
-    }
     return g_steal_pointer(&opts);
+}
+
+/* The backing file must be there and of the format that was named; a missing size is its. */
+static bool look_at_backing(const CreateArgs *args, BlockOptions *opts, Error **errp)
+{
+    ERRP_GUARD();
+    const char *format = blk_options_get(opts, "backing_fmt");
+    g_autoptr(BlockBackend) blk = NULL;
+    BlockOptions *open_opts;
+
+    g_autofree char *name = bdrv_resolve_backing_filename(
+        args->filename, blk_options_get(opts, "backing_file"), errp);
+    if (!name) {
+        return false;
+    }
+    open_opts = blk_options_new();
+    blk_options_set(open_opts, BDRV_OPT_FORCE_SHARE, "on");
+    if (format) {
+        blk_options_set(open_opts, "driver", format);
+    }
+    blk = blk_new_open(name, NULL, open_opts, 0, errp);
+    if (!blk) {
+        error_append_hint(errp, "Could not open backing image.\n");
+        return false;
+    }
+    if (!format) {
+        error_setg(errp, "Backing file specified without backing format");
+        error_append_hint(errp, "Detected format of %s.", bdrv_get_format_name(blk_bs(blk)));
+        return false;
+    }
+    if (!blk_options_get(opts, "size")) {
+        int64_t size = blk_getlength(blk);
+
+        if (size < 0) {
+            error_setg_errno(errp, -size, "Could not get size of '%s'", name);
+            return false;
+        }
+        blk_options_setf(opts, "size", "%" PRId64, size);
+    }
+    return true;
+}
+
+static bool check_backing(const CreateArgs *args, BlockOptions *opts, Error **errp)
+{
+    const char *backing_file = blk_options_get(opts, "backing_file");
+
+    if (!backing_file) {
+        return true;
+    }
+    if (!strcmp(args->filename, backing_file)) {
+        error_setg(errp,
+                   "Error: Trying to create an image with the same filename as the backing file");
+        return false;
+    }
+    if (!*backing_file) {
+        error_setg(errp, "Expected backing file name, got empty string");
+        return false;
+    }
+    if (!args->unsafe_backing) {
+        return look_at_backing(args, opts, errp);
+    }
+    if (!blk_options_get(opts, "backing_fmt")) {
+        error_setg(errp, "Backing file specified without backing format");
+        return false;
+    }
+    return true;
 }
 
 static bool create_image(const CreateArgs *args, const CreateTarget *target, Error **errp)
 {
-    BlockOptions *opts = gather_options(args, target, errp);
+    ERRP_GUARD();
+    g_autoptr(BlockOptions) opts = gather_options(args, target, errp);
+    bool has_cluster_size;
 
-    if (!opts) {
+    if (!opts || !check_backing(args, opts, errp)) {
+        return false;
+    }
+    if (!blk_options_get(opts, "size")) {
+        error_setg(errp, "Image creation needs a size parameter");
         return false;
     }
     if (!args->quiet) {
@@ -83,7 +150,15 @@ static bool create_image(const CreateArgs *args, const CreateTarget *target, Err
         /* Before any message about the failure of what has been announced. */
         fflush(stdout);
     }
-    return bdrv_create(target->drv, args->filename, opts, errp) >= 0;
+    has_cluster_size = create_target_has(target, "cluster_size");
+    int ret = bdrv_create(target->drv, args->filename, g_steal_pointer(&opts), errp);
+    if (ret == -EFBIG) {
+        error_free(*errp);
+        *errp = NULL;
+        error_setg(errp, "The image size is too large for file format '%s'%s", args->format,
+                   has_cluster_size ? " (try using a larger cluster size)" : "");
+    }
+    return ret >= 0;
 }
 
 static bool parse_args(const Command *cmd, int argc, char **argv, CreateArgs *args)
@@ -102,7 +177,8 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CreateArgs *ar
             args->backing_format = optarg;
             break;
         case 'u':
-            break; /* no format here looks at its backing file */
+            args->unsafe_backing = true;
+            break;
         case 'q':
             args->quiet = true;
             break;

@@ -14,20 +14,35 @@
 #include "qcow2-prealloc.h"
 #include "qcow2-refcount.h"
 
+/* In the order in which "Formatting" shows them. */
 const BlockCreateOption qcow2_create_options[] = {
-    { "backing_file", BLOCK_OPT_STRING, "File name of a base image", NULL },
-    { "backing_fmt", BLOCK_OPT_STRING, "Image format of the base image", NULL },
+    { "encryption", BLOCK_OPT_BOOL,
+      "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)", NULL },
+    { "encrypt.format", BLOCK_OPT_STRING, "Encrypt the image, format choices: 'aes', 'luks'",
+      NULL },
+    { "encrypt.key-secret", BLOCK_OPT_STRING,
+      "ID of secret providing qcow AES key or LUKS passphrase", NULL },
+    { "encrypt.cipher-alg", BLOCK_OPT_STRING, "Name of encryption cipher algorithm", NULL },
+    { "encrypt.cipher-mode", BLOCK_OPT_STRING, "Name of encryption cipher mode", NULL },
+    { "encrypt.ivgen-alg", BLOCK_OPT_STRING, "Name of IV generator algorithm", NULL },
+    { "encrypt.ivgen-hash-alg", BLOCK_OPT_STRING, "Name of IV generator hash algorithm", NULL },
+    { "encrypt.hash-alg", BLOCK_OPT_STRING, "Name of encryption hash algorithm", NULL },
+    { "encrypt.iter-time", BLOCK_OPT_NUMBER, "Time to spend in PBKDF in milliseconds", NULL },
     { "cluster_size", BLOCK_OPT_SIZE, "qcow2 cluster size", "65536" },
-    { "compat", BLOCK_OPT_STRING, "Compatibility level (v2 [0.10] or v3 [1.1])", "1.1" },
+    { "extended_l2", BLOCK_OPT_BOOL, "Extended L2 tables", "off" },
+    { "preallocation", BLOCK_OPT_STRING,
+      "Preallocation mode (allowed values: off, metadata, falloc, full)", NULL },
     { "compression_type", BLOCK_OPT_STRING,
       "Compression method used for image cluster compression", "zlib" },
-    { "data_file", BLOCK_OPT_STRING, "File name of an external data file", NULL },
-    { "extended_l2", BLOCK_OPT_BOOL, "Extended L2 tables", "off" },
-    { "lazy_refcounts", BLOCK_OPT_BOOL, "Postpone refcount updates", "off" },
-    { "preallocation", BLOCK_OPT_STRING,
-      "Preallocation mode (allowed values: off, metadata, falloc, full)", "off" },
-    { "refcount_bits", BLOCK_OPT_NUMBER, "Width of a reference count entry in bits", "16" },
     { "size", BLOCK_OPT_SIZE, "Virtual disk size", NULL },
+    { "compat", BLOCK_OPT_STRING, "Compatibility level (v2 [0.10] or v3 [1.1])", NULL },
+    { "backing_file", BLOCK_OPT_STRING, "File name of a base image", NULL },
+    { "backing_fmt", BLOCK_OPT_STRING, "Image format of the base image", NULL },
+    { "data_file", BLOCK_OPT_STRING, "File name of an external data file", NULL },
+    { "data_file_raw", BLOCK_OPT_BOOL,
+      "The external data file must stay valid as a raw image", NULL },
+    { "lazy_refcounts", BLOCK_OPT_BOOL, "Postpone refcount updates", "off" },
+    { "refcount_bits", BLOCK_OPT_NUMBER, "Width of a reference count entry in bits", "16" },
     { NULL },
 };
 
@@ -44,8 +59,9 @@ typedef struct CreateJob {
 
 /* --- options --- */
 
-static int take_choice(BlockOptions *opts, const char *key, const char *const *choices,
-                       unsigned *value, Error **errp)
+/* @shown: the name that QEMU's message has for it. */
+static int take_choice(BlockOptions *opts, const char *key, const char *shown,
+                       const char *const *choices, unsigned *value, Error **errp)
 {
     g_autofree char *text = blk_options_take(opts, key);
 
@@ -56,7 +72,7 @@ static int take_choice(BlockOptions *opts, const char *key, const char *const *c
         }
     }
     if (text) {
-        error_setg(errp, "Invalid parameter '%s' for the option %s", text, key);
+        error_setg(errp, "Parameter '%s' does not accept value '%s'", shown, text);
         return -EINVAL;
     }
     return 0;
@@ -100,11 +116,13 @@ static int take_words(CreateJob *job, BlockOptions *opts, Error **errp)
     static const char *const modes[] = { "off", "metadata", "falloc", "full", NULL };
     unsigned compat = 2, mode = 0;
 
-    if (take_choice(opts, "compat", compats, &compat, errp) < 0 ||
-        take_choice(opts, "compression_type", types, &job->image.compression_type, errp) < 0 ||
-        take_choice(opts, "preallocation", modes, &mode, errp) < 0 ||
+    if (take_choice(opts, "compat", "version", compats, &compat, errp) < 0 ||
+        take_choice(opts, "preallocation", "preallocation", modes, &mode, errp) < 0 ||
+        take_choice(opts, "compression_type", "compression-type", types,
+                    &job->image.compression_type, errp) < 0 ||
         blk_options_take_bool(opts, "lazy_refcounts", &job->image.lazy_refcounts, errp) < 0 ||
-        blk_options_take_bool(opts, "extended_l2", &job->image.extended_l2, errp) < 0) {
+        blk_options_take_bool(opts, "extended_l2", &job->image.extended_l2, errp) < 0 ||
+        blk_options_take_bool(opts, "data_file_raw", &job->image.data_file_raw, errp) < 0) {
         return -EINVAL;
     }
     job->image.version = compat < 2 ? 2 : 3;
@@ -118,42 +136,111 @@ static int take_words(CreateJob *job, BlockOptions *opts, Error **errp)
     return 0;
 }
 
+/* There is no encryption here: says what QEMU says when the key is missing, or that. */
+static int refuse_encryption(BlockOptions *opts, Error **errp)
+{
+    static const char *const more[] = { "cipher-alg", "cipher-mode", "ivgen-alg",
+                                        "ivgen-hash-alg", "hash-alg", "iter-time" };
+    g_autofree char *format = blk_options_take(opts, "encrypt.format");
+    g_autofree char *secret = blk_options_take(opts, "encrypt.key-secret");
+    bool old_way = false;
+
+    if (blk_options_take_bool(opts, "encryption", &old_way, errp) < 0) {
+        return -EINVAL;
+    }
+    if (format && strcmp(format, "aes") != 0 && strcmp(format, "luks") != 0) {
+        error_setg(errp, "Parameter 'format' does not accept value '%s'", format);
+        return -EINVAL;
+    }
+    if (format || old_way) {
+        error_setg(errp, "%s", secret ? "Encrypted qcow2 images are not supported"
+                                      : "Parameter 'encrypt.key-secret' is required for cipher");
+        return -ENOTSUP;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(more); i++) {
+        g_autofree char *key = g_strconcat("encrypt.", more[i], NULL);
+
+        g_free(blk_options_take(opts, key));
+    }
+    return 0;
+}
+
+#define NEEDS_V3 " only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+
+/* What a version 2 image cannot have; NULL: nothing. */
+static const char *needs_version_3(const Qcow2NewImage *i)
+{
+    if (i->version >= 3) {
+        return NULL;
+    }
+    return i->extended_l2           ? "Extended L2 entries are" NEEDS_V3
+           : i->lazy_refcounts      ? "Lazy refcounts" NEEDS_V3
+           : i->refcount_order != 4 ? "Different refcount widths than 16 bits require compatibility"
+                                      " level 1.1 or above (use version=v3 or greater)"
+           : i->data_file           ? "External data files are" NEEDS_V3
+           : i->compression_type    ? "Non-zlib compression type is" NEEDS_V3
+                                    : NULL;
+}
+
+/* What does not go together; NULL: all does. */
+static const char *find_conflict(const CreateJob *job)
+{
+    const Qcow2NewImage *i = &job->image;
+    bool prealloc = job->prealloc != PREALLOC_MODE_OFF;
+
+    if (i->extended_l2 && i->cluster_bits < QCOW2_MIN_CLUSTER_BITS_EXTL2) {
+        return "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes";
+    }
+    if (i->backing_file && prealloc && !i->extended_l2) {
+        return "Backing file and preallocation can only be used at the same time if extended_l2 is"
+               " on";
+    }
+    if (i->data_file && !*i->data_file) {
+        return "The name of the external data file is empty";
+    }
+    if (i->data_file_raw && !i->data_file) {
+        return "data-file-raw requires data-file";
+    }
+    if (i->data_file_raw && i->backing_file) {
+        return "Backing file and data-file-raw cannot be used at the same time";
+    }
+    if (i->backing_format && !i->backing_file) {
+        return "Backing format cannot be used without backing file";
+    }
+    if (i->backing_file && !i->backing_format) {
+        return "Backing file specified without backing format";
+    }
+    if (i->backing_file && strlen(i->backing_file) > QCOW2_MAX_BACKING_NAME) {
+        return "Backing file name too long";
+    }
+    if (!job->has_size && !i->backing_file) {
+        return "Image creation needs a size parameter";
+    }
+    return NULL;
+}
+
 static int check_combination(const CreateJob *job, Error **errp)
 {
     const Qcow2NewImage *i = &job->image;
-    const char *what = NULL;
+    const char *what;
 
-    if (i->version < 3) {
-        what = i->lazy_refcounts        ? "Lazy refcounts only supported with compatibility level"
-                                          " 1.1 and above (use version=v3 or greater)"
-               : i->refcount_order != 4 ? "Different refcount widths than 16 bits require"
-                                          " compatibility level 1.1 or above"
-               : i->data_file           ? "External data files require compatibility level 1.1"
-               : i->compression_type    ? "Non-zlib compression type requires compatibility level"
-                                          " 1.1"
-               : i->extended_l2         ? "Extended L2 entries require compatibility level 1.1"
-                                        : NULL;
+    if (i->backing_format && !bdrv_find_format(i->backing_format)) {
+        error_setg(errp, "Parameter 'backing-fmt' does not accept value '%s'", i->backing_format);
+        return -EINVAL;
     }
-    if (!what && i->extended_l2 && i->cluster_bits < QCOW2_MIN_CLUSTER_BITS_EXTL2) {
-        what = "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes";
-    } else if (!what && i->backing_file && !i->backing_format) {
-        what = "backing_file needs backing_fmt: guessing the format of a backing file is unsafe";
-    } else if (!what && i->backing_file && strlen(i->backing_file) > QCOW2_MAX_BACKING_NAME) {
-        what = "Backing file name too long";
-    } else if (!what && i->backing_format && !bdrv_find_format(i->backing_format)) {
-        what = "backing_fmt is not a known format";
-    } else if (!what && i->backing_file && job->prealloc != PREALLOC_MODE_OFF &&
-               !i->extended_l2) {
-        what = "Backing file and preallocation can only be used at the same time if extended_l2 is"
-               " enabled";
-    } else if (!what && i->data_file && job->prealloc != PREALLOC_MODE_OFF) {
-        what = "Preallocation with an external data file is not supported";
-    } else if (!what && !job->has_size && !i->backing_file) {
-        what = "Image creation needs a size parameter";
-    }
+    what = find_conflict(job);
+    what = what ? what : needs_version_3(i);
     if (what) {
         error_setg(errp, "%s", what);
-        return what[0] == 'P' ? -ENOTSUP : -EINVAL;
+        return -EINVAL;
+    }
+    if (i->data_file_raw) {
+        error_setg(errp, "Creating images with raw external data is not supported");
+        return -ENOTSUP;
+    }
+    if (i->data_file && job->prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation with an external data file is not supported");
+        return -ENOTSUP;
     }
     if (!qcow2_compression_available(i->compression_type) && i->compression_type) {
         error_setg(errp, "Compression type '%s' is not built in",
@@ -169,13 +256,15 @@ static int check_combination(const CreateJob *job, Error **errp)
 static int size_from_backing(CreateJob *job, Error **errp)
 {
     BlockOptions *o = blk_options_new();
-    g_autofree char *dir = g_path_get_dirname(job->filename);
-    g_autofree char *name = g_path_is_absolute(job->backing_file)
-                                ? g_strdup(job->backing_file)
-                                : g_build_filename(dir, job->backing_file, NULL);
+    g_autofree char *name = bdrv_resolve_backing_filename(
+        job->filename, job->backing_file, errp);
     BlockDriverState *bs;
     int64_t length;
 
+    if (!name) {
+        blk_options_free(o);
+        return -EINVAL;
+    }
     blk_options_set(o, "driver", job->backing_format);
     bs = bdrv_open(name, NULL, o, BDRV_O_NO_BACKING, errp);
     if (!bs) {
@@ -193,12 +282,18 @@ static int size_from_backing(CreateJob *job, Error **errp)
 
 static int create_data_file(CreateJob *job, Error **errp)
 {
-    BlockOptions *o = blk_options_new();
-    g_autofree char *dir = g_path_get_dirname(job->filename);
-    g_autofree char *name = g_path_is_absolute(job->data_file)
-                                ? g_strdup(job->data_file)
-                                : g_build_filename(dir, job->data_file, NULL);
+    g_autofree char *name = bdrv_resolve_backing_filename(
+        job->filename, job->data_file, errp);
+    BlockOptions *o;
 
+    if (!name) {
+        return -EINVAL;
+    }
+    if (!strcmp(name, job->filename)) {
+        error_setg(errp, "The external data file '%s' is the image itself", name);
+        return -EINVAL;
+    }
+    o = blk_options_new();
     blk_options_setf(o, "size", "%" PRIu64, job->image.size);
     return bdrv_create(bdrv_find_format("raw"), name, o, errp);
 }
@@ -347,6 +442,9 @@ int coroutine_fn qcow2_co_create_opts(BlockDriver *drv, const char *filename,
     bool existed = g_file_test(filename, G_FILE_TEST_EXISTS);
     int ret = take_geometry(&job, opts, errp);
 
+    if (ret == 0) {
+        ret = refuse_encryption(opts, errp);
+    }
     if (ret == 0) {
         ret = take_words(&job, opts, errp);
     }
