@@ -341,7 +341,6 @@ void bdrv_set_dirty_bitmap(BdrvDirtyBitmap *bitmap, int64_t offset, int64_t byte
     lock(bitmap);
     fill(bitmap, offset, bytes, true);
     unlock(bitmap);
-    tell_driver(bitmap);
 }
 
 void bdrv_reset_dirty_bitmap(BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
@@ -610,9 +609,7 @@ int bdrv_dirty_bitmap_load(BdrvDirtyBitmap *bitmap, Error **errp)
         return 0;
     }
     ret = co_call(&bc.call);
-    if (ret == 0) {
-        qatomic_store_release(&bitmap->unloaded, false);
-    } else if (!*errp) {
+    if (ret < 0 && !*errp) {
         error_setg_errno(errp, -ret, "Could not read bitmap '%s' from image", bitmap->name);
     }
     return ret;
@@ -669,9 +666,9 @@ int bdrv_store_dirty_bitmaps(BlockDriverState *bs, Error **errp)
     return ret;
 }
 
-void bdrv_dirty_bitmap_set_unloaded(BdrvDirtyBitmap *bitmap)
+void bdrv_dirty_bitmap_set_loaded(BdrvDirtyBitmap *bitmap, bool loaded)
 {
-    qatomic_set(&bitmap->unloaded, true);
+    qatomic_store_release(&bitmap->unloaded, !loaded);
 }
 
 bool bdrv_dirty_bitmap_loaded(const BdrvDirtyBitmap *bitmap)

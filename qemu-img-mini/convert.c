@@ -17,6 +17,7 @@
 #include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "bitmap-copy.h"
 #include "snapshot-param.h"
 #include "target.h"
 
@@ -377,8 +378,7 @@ static bool check_bitmaps(const Convert *cv)
         error_report("Copying bitmaps only possible with single source");
         return false;
     }
-    error_report("Source lacks bitmap support");
-    return false;
+    return bitmaps_can_be_copied(blk_bs(cv->job.sources[0].blk), cv->skip_broken_bitmaps);
 }
 
 /* Creating the target would empty the source, and locks do not help when -U is given. */
@@ -508,7 +508,10 @@ static bool copy(Convert *cv)
 static bool fill_target(Convert *cv)
 {
     target_guard_begin(cv->target_file.path);
-    bool ok = (cv->skip_create || create_target(cv)) && open_target(cv) && copy(cv);
+    bool ok = (cv->skip_create || create_target(cv)) && open_target(cv) &&
+              (!cv->bitmaps || bitmaps_can_be_stored(blk_bs(cv->job.target))) && copy(cv) &&
+              (!cv->bitmaps || bitmaps_copy(blk_bs(cv->job.sources[0].blk),
+                                            blk_bs(cv->job.target), cv->skip_broken_bitmaps));
     blk_unref(cv->job.target);
     target_guard_end();
     return ok;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What has to happen once before an image that was opened for writing is changed: autoclear
- * bits of features unknown here are cleared, and enabled persistent bitmaps, which are not kept up
- * to date here, are marked in use, so that nobody takes them for a record of all changes.
+ * What has to happen before an image that was opened for writing is changed: once, autoclear bits of
+ * features unknown here are cleared; and again whenever one is enabled or disabled, persistent bitmaps
+ * that the writes make stale on the disk are marked in use there (qcow2-bitmap.h).
  */
 #ifndef BLOCK_QCOW2_FIRST_WRITE_H
 #define BLOCK_QCOW2_FIRST_WRITE_H

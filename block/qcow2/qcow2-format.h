@@ -83,6 +83,13 @@ typedef struct QEMU_PACKED Qcow2DiskBitmapDirEntry {
 
 #define QCOW2_BITMAP_IN_USE 0x1U
 #define QCOW2_BITMAP_AUTO   0x2U
+#define QCOW2_BITMAP_EXTRA_COMPATIBLE 0x4U /* unknown extra data may be ignored */
+
+#define QCOW2_BITMAP_TYPE_DIRTY 1U
+
+/* An entry of a bitmap's table without an offset: all zeroes, or all ones. */
+#define QCOW2_BITMAP_ENTRY_ONES     UINT64_C(1)
+#define QCOW2_BITMAP_ENTRY_RESERVED UINT64_C(0xff000000000001fe)
 
 typedef struct QEMU_PACKED Qcow2DiskSnapshot {
     uint64_t l1_table_offset;

@@ -37,8 +37,8 @@ static void stop_writes(BlockDriverState *bs, int ret)
  * the place of the new one cannot be used for anything else. So nothing is
  * written any more; whoever opens the image next finds one of two tables that are both right.
  */
-static int coroutine_fn switch_table(BlockDriverState *bs, size_t at, size_t bytes,
-                                     const void *buf)
+int coroutine_fn qcow2_co_switch_header(BlockDriverState *bs, size_t at, size_t bytes,
+                                       const void *buf)
 {
     int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
 
@@ -59,7 +59,7 @@ int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t o
 
     qcow2_put_be64(buf, offset);
     qcow2_put_be32(buf + 8, clusters);
-    return switch_table(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
+    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size,
@@ -69,7 +69,7 @@ int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size
 
     qcow2_put_be32(buf, l1_size);
     qcow2_put_be64(buf + 4, l1_table_offset);
-    return switch_table(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
+    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t nb_snapshots,
@@ -79,7 +79,7 @@ int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t 
 
     qcow2_put_be32(buf, nb_snapshots);
     qcow2_put_be64(buf + 4, snapshots_offset);
-    return switch_table(bs, offsetof(Qcow2DiskHeader, nb_snapshots), sizeof(buf), buf);
+    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, nb_snapshots), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
@@ -92,7 +92,7 @@ int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
     qcow2_put_be32(buf + 8, s->hdr.crypt_method); /* lies between them */
     qcow2_put_be32(buf + 12, l1_size);
     qcow2_put_be64(buf + 16, l1_table_offset);
-    return switch_table(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
+    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
 }
 
 /* A smaller size that came to the disk all the same would cost what is written behind it later. */

@@ -9,6 +9,12 @@
 #include "qcow2-state.h"
 
 /*
+ * Writes what lies at @at, durably. What the header referred to and what it refers to then are both
+ * right: when this fails after it was tried, the image refuses all further writes.
+ */
+int coroutine_fn qcow2_co_switch_header(BlockDriverState *bs, size_t at, size_t bytes,
+                                        const void *buf);
+/*
  * These switch to another table and return when that is durable. On failure the image may
  * have to refuse all further writes.
  */

@@ -2,6 +2,7 @@
 /* The public face of what is special to qcow2: facts, for programs and for `info`, and the check. */
 #include "block/qcow2.h"
 
+#include "qcow2-bitmap.h"
 #include "qcow2-check.h"
 #include "qcow2-compress.h"
 #include "qcow2-info.h"
@@ -37,12 +38,40 @@ bool bdrv_qcow2_get_info(BlockDriverState *bs, BlockQcow2Info *info)
     return true;
 }
 
+/* As the image has them, whatever RAM says. */
+static void add_bitmaps(BlockOptions *opts, const BDRVQcow2State *s)
+{
+    for (guint i = 0; i < s->bitmaps->len; i++) {
+        const Qcow2Bitmap *b = s->bitmaps->pdata[i];
+        g_autofree char *prefix = g_strdup_printf("bitmaps.%u", i);
+        g_autofree char *flags = g_strconcat(prefix, ".flags", NULL);
+        g_autofree char *first = g_strconcat(flags, ".0", NULL);
+        g_autofree char *second = g_strconcat(flags, ".1", NULL);
+        g_autofree char *name = g_strconcat(prefix, ".name", NULL);
+        g_autofree char *granularity = g_strconcat(prefix, ".granularity", NULL);
+        bool in_use = b->flags & QCOW2_BITMAP_IN_USE, is_auto = b->flags & QCOW2_BITMAP_AUTO;
+
+        if (in_use) {
+            blk_options_set(opts, first, "in-use");
+        }
+        if (is_auto) {
+            blk_options_set(opts, in_use ? second : first, "auto");
+        }
+        if (!in_use && !is_auto) {
+            blk_options_set_empty_list(opts, flags);
+        }
+        blk_options_set(opts, name, b->name);
+        blk_options_set_number(opts, granularity, INT64_C(1) << b->granularity_bits);
+    }
+}
+
 BlockOptions *qcow2_get_specific_info(BlockDriverState *bs, Error **errp)
 {
     BlockOptions *opts = blk_options_new();
     BlockQcow2Info info;
 
     bdrv_qcow2_get_info(bs, &info);
+    add_bitmaps(opts, bs->opaque);
     blk_options_set(opts, "compat", info.version < 3 ? "0.10" : "1.1");
     blk_options_set(opts, "compression-type", info.compression_type);
     blk_options_set_number(opts, "refcount-bits", info.refcount_bits);

@@ -6,6 +6,7 @@
 #include "qcow2-open.h"
 
 #include "../node.h" /* co_call(): closing has to run coroutine code */
+#include "qcow2-bitmap.h"
 #include "qcow2-check.h"
 #include "qcow2-file-end.h"
 #include "qcow2-l2cache.h"
@@ -338,6 +339,7 @@ static void init_state(BDRVQcow2State *s)
     s->freed_new = g_array_new(false, false, sizeof(Qcow2Freed));
     s->freed_written = g_array_new(false, false, sizeof(Qcow2Freed));
     s->old_l1 = g_ptr_array_new_with_free_func(g_free);
+    s->bitmaps = g_ptr_array_new_with_free_func(qcow2_bitmap_free);
     qcow2_map_init(s);
 }
 
@@ -345,6 +347,7 @@ static void free_state(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
 
+    qcow2_bitmaps_close(s);
     qcow2_l2cache_destroy(s);
     qcow2_refcounts_destroy(s);
     qcow2_map_destroy(s);
@@ -390,7 +393,10 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     if (ret == 0 && s->writable) {
         ret = build_map(bs, errp);
     }
-    return ret == 0 ? qcow2_l2cache_init(s, o.l2_cache, errp) : ret;
+    if (ret == 0) {
+        ret = qcow2_l2cache_init(s, o.l2_cache, errp);
+    }
+    return ret == 0 ? qcow2_bitmaps_open(bs, errp) : ret;
 }
 
 /* The last writer postponed refcounts and then did not get to write them. */
@@ -442,10 +448,22 @@ typedef struct CloseCall {
     BlockDriverState *bs;
 } CloseCall;
 
+/* Who has to know whether bitmaps were stored does it before: bdrv_store_dirty_bitmaps(). */
+static void coroutine_fn store_bitmaps(BlockDriverState *bs)
+{
+    Error *err = NULL;
+
+    if (qcow2_co_store_dirty_bitmaps(bs, &err) < 0) {
+        error_reportf_err(err, "Lost persistent bitmaps during inactivation of node '%s': ",
+                          bdrv_get_node_name(bs));
+    }
+}
+
 static void coroutine_fn write_all(CoCall *call)
 {
     BlockDriverState *bs = container_of(call, CloseCall, call)->bs;
 
+    store_bitmaps(bs);
     call->ret = qcow2_co_writeback_all(bs);
     if (call->ret == 0) {
         qcow2_file_end_trim(bs);

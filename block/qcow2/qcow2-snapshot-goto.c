@@ -15,6 +15,7 @@
 
 #include "qcow2-header-io.h"
 #include "qcow2-l2cache.h"
+#include "qcow2-map.h"
 #include "qcow2-overlap.h"
 #include "qcow2-refcount.h"
 #include "qcow2-snapshot-change.h"

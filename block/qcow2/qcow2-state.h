@@ -7,7 +7,8 @@
  *   range locks (qcow2-range.h)   a guest cluster whose L2 entry is going to change. Held
  *                                 over data I/O, waits only for ranges it overlaps.
  *   wb_lock     CoMutex           one write-back of metadata at a time.
- *   l1_lock     CoMutex           making an L2 table exist; held over metadata I/O.
+ *   l1_lock     CoMutex           making an L2 table exist, persistent bitmaps; held over
+ *                                 metadata I/O.
  *   alloc_lock  CoMutex           refcount table, refcount blocks, free_hint, the cursor of
  *                                 compressed data; held over metadata I/O, never data I/O.
  *   meta        QemuMutex         L1 table, contents and state of L2 slices, range
@@ -158,6 +159,9 @@ typedef struct BDRVQcow2State {
     GArray *freed_written;       /* under wb_lock: unreferenced with the next flush */
 
     CoMutex l1_lock;
+    GPtrArray *bitmaps;          /* under l1_lock; of Qcow2Bitmap: the directory. qcow2-bitmap.h */
+    uint64_t bitmap_bytes_loaded; /* under l1_lock */
+    unsigned bitmap_toggles;     /* atomic; times that first_write_done was taken back */
 
     CoMutex alloc_lock;
     Qcow2Refcounts rc;

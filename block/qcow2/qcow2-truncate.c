@@ -7,6 +7,7 @@
  */
 #include "qcow2-truncate.h"
 
+#include "qcow2-bitmap.h"
 #include "qcow2-header-io.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
@@ -30,8 +31,6 @@ static int check_truncate(BlockDriverState *bs, int64_t offset, PreallocMode pre
     }
     if (s->hdr.nb_snapshots && s->hdr.version < 3) {
         what = "Can't resize a v2 image which has snapshots";
-    } else if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
-        what = "Can't resize an image which has bitmaps";
     }
     if (what) {
         error_setg(errp, "%s", what);
@@ -343,6 +342,12 @@ int coroutine_fn qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool ex
 
     if (ret < 0) {
         return ret;
+    }
+    if (size != s->size) {
+        ret = qcow2_co_bitmaps_before_resize(bs, errp);
+        if (ret < 0) {
+            return ret;
+        }
     }
     ret = qcow2_co_begin_change(bs);
     if (ret < 0) {

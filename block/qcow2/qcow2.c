@@ -14,11 +14,13 @@
  *   qcow2-overlap.c      the metadata map             qcow2-compress.c deflate and zstd
  *   qcow2-snapshot.c     the snapshot table; -create, -goto, -delete: what is done with it
  *   qcow2-vmstate.c      machine state beside the disk
+ *   qcow2-bitmap*.c      persistent dirty bitmaps     qcow2-header-rewrite.c  moving its extensions
  */
 
 #include "block/block-image.h"
 
 #include "qcow2-backing.h"
+#include "qcow2-bitmap.h"
 #include "qcow2-create.h"
 #include "qcow2-info.h"
 #include "qcow2-empty.h"
@@ -110,5 +112,11 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_save_vmstate = qcow2_co_save_vmstate,
     .bdrv_co_load_vmstate = qcow2_co_load_vmstate,
     .bdrv_has_zero_init = qcow2_has_zero_init,
+    .bdrv_supports_persistent_dirty_bitmap = qcow2_supports_persistent_dirty_bitmap,
+    .bdrv_can_store_new_dirty_bitmap = qcow2_can_store_new_dirty_bitmap,
+    .bdrv_co_remove_persistent_dirty_bitmap = qcow2_co_remove_persistent_dirty_bitmap,
+    .bdrv_co_load_dirty_bitmap = qcow2_co_load_dirty_bitmap,
+    .bdrv_co_store_dirty_bitmaps = qcow2_co_store_dirty_bitmaps,
+    .bdrv_dirty_bitmap_toggled = qcow2_dirty_bitmap_toggled,
     .strong_runtime_opts = qcow2_strong_options,
 };

@@ -236,7 +236,7 @@ struct BlockDriver {
                                             uint32_t granularity, Error **errp);
     int coroutine_fn (*bdrv_co_remove_persistent_dirty_bitmap)(BlockDriverState *bs,
                                                                const char *name, Error **errp);
-    /* Adds what the image has to @bitmap. */
+    /* Adds what the image has to @bitmap, which is loaded then. */
     int coroutine_fn (*bdrv_co_load_dirty_bitmap)(BlockDriverState *bs, BdrvDirtyBitmap *bitmap,
                                                   Error **errp);
     /* Nothing is in flight. Called by bdrv_store_dirty_bitmaps(), not for bdrv_close. */

@@ -156,8 +156,8 @@ void bdrv_dirty_bitmap_deserialize_ones(BdrvDirtyBitmap *bitmap, uint64_t offset
 
 /* --- for drivers that store bitmaps --- */
 
-/* The contents are in the image; the driver's bdrv_co_load_dirty_bitmap() brings them. */
-void bdrv_dirty_bitmap_set_unloaded(BdrvDirtyBitmap *bitmap);
+/* False: the contents are still in the image; the driver's bdrv_co_load_dirty_bitmap() brings them. */
+void bdrv_dirty_bitmap_set_loaded(BdrvDirtyBitmap *bitmap, bool loaded);
 bool bdrv_dirty_bitmap_loaded(const BdrvDirtyBitmap *bitmap);
 /* Its contents differ from those that were stored or loaded last. */
 bool bdrv_dirty_bitmap_changed(const BdrvDirtyBitmap *bitmap);

@@ -294,7 +294,7 @@ static void dirty_image_is_repaired_at_open(void)
     must("qemu-io -f qcow2 -c 'read -P 5 0 200k' -c 'read -P 5 1M 4k' %s", path);
 }
 
-/* Snapshots keep their contents, and enabled bitmaps are marked when the disk is written to. */
+/* Snapshots keep their contents, and bitmaps are kept up to date when the disk is written to. */
 static void writes_preserve_snapshots_and_bitmaps(void)
 {
     BlockOptions *o = blk_options_new();
@@ -321,7 +321,8 @@ static void writes_preserve_snapshots_and_bitmaps(void)
     blk_unref(blk);
     must("qemu-img check -q -f qcow2 %s", path);
     run_out(&out, line);
-    g_assert_nonnull(strstr(out, "in-use"));
+    g_assert_null(strstr(out, "in-use"));
+    g_assert_nonnull(strstr(out, "auto"));
     must("qemu-io -f qcow2 -r -c 'read -P 0x77 100 200k' %s", path);
     must("qemu-img bitmap --remove -f qcow2 %s enabled", path);
     must("qemu-img bitmap --remove -f qcow2 %s disabled", path);
