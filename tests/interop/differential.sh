@@ -36,6 +36,13 @@ theirs=$(command -v qemu-img)
     : >empty
 )
 
+# Bytes $3 (for printf) at offset $2 of the first entry of the snapshot table.
+poke_snapshot() {
+    local table
+    table=$(od -An -tx1 -j64 -N8 "$1" | tr -d ' ')
+    printf "$3" | dd of="$1" bs=1 seek=$((0x$table + $2)) conv=notrunc status=none
+}
+
 # qcow2 images: see commands.txt.
 make_qcow2() {
     local name=$1
@@ -78,6 +85,32 @@ make_qcow2() {
     qemu-img snapshot -c s snap2.qcow2
     cp q.qcow2 snap.qcow2
     qemu-img snapshot -c s snap.qcow2
+    cp q.qcow2 snaps.qcow2
+    for name in a b a 1; do
+        qemu-img snapshot -c $name snaps.qcow2
+        qemu-io -c 'write -P 9 512k 1M' -c "write -P ${#name}7 2M 64k" snaps.qcow2 >/dev/null
+    done
+    cp snaps.qcow2 snapbits.qcow2
+    qemu-img bitmap --add snapbits.qcow2 bits
+    qemu-img create -q -f qcow2 -o refcount_bits=1 snap1.qcow2 1M
+    cp snaps.qcow2 snapextra.qcow2
+    poke_snapshot snapextra.qcow2 38 '\377\377'
+    cp snaps.qcow2 snapfar.qcow2
+    printf '\020' | dd of=snapfar.qcow2 bs=1 seek=68 conv=notrunc status=none
+    cp snaps.qcow2 snapodd.qcow2
+    printf '\002' | dd of=snapodd.qcow2 bs=1 seek=70 conv=notrunc status=none
+    cp snaps.qcow2 snapmany.qcow2
+    printf '\1' | dd of=snapmany.qcow2 bs=1 seek=61 conv=notrunc status=none
+    cp snaps.qcow2 snapl1.qcow2
+    poke_snapshot snapl1.qcow2 6 '\002'
+    cp snaps.qcow2 snapl1size.qcow2
+    poke_snapshot snapl1size.qcow2 8 '\020'
+    cp snaps.qcow2 snapsize.qcow2
+    poke_snapshot snapsize.qcow2 55 '\1'
+    cp snaps.qcow2 snapvm.qcow2
+    poke_snapshot snapvm.qcow2 24 '\0\002\002\002\002\002\003\004'
+    poke_snapshot snapvm.qcow2 44 '\002\002\003\004'
+    poke_snapshot snapvm.qcow2 56 '\377\377\377\377\377\377\377\377'
 )
 
 # What may differ in any command line: child nodes of info, which QEMU 7 does not print; times.
@@ -95,7 +128,8 @@ normalise() {
 # Everything but where in the file things are, and how long it is: the format leaves that free.
 describe_qcow2() {
     echo "--- $1"
-    qemu-img info -U "$1" | grep -v '^disk size'
+    qemu-img info -U "$1" | grep -v '^disk size' |
+        sed 's/ [0-9-]\{10\} [0-9][0-9]:[0-9][0-9]:[0-9][0-9] / DATE /'
     qemu-img check -U "$1" 2>&1 | grep -v '^Image end offset'
     qemu-img map -U --output=json "$1" 2>&1 | sed 's/, "offset": [0-9]*//'
     qemu-img convert -U -O raw "$1" content && [ "$(stat -c %s content)" -le 67108864 ] &&
