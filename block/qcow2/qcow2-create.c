@@ -234,14 +234,6 @@ static int check_combination(const CreateJob *job, Error **errp)
         error_setg(errp, "%s", what);
         return -EINVAL;
     }
-    if (i->data_file_raw) {
-        error_setg(errp, "Creating images with raw external data is not supported");
-        return -ENOTSUP;
-    }
-    if (i->data_file && job->prealloc != PREALLOC_MODE_OFF) {
-        error_setg(errp, "Preallocation with an external data file is not supported");
-        return -ENOTSUP;
-    }
     if (!qcow2_compression_available(i->compression_type) && i->compression_type) {
         error_setg(errp, "Compression type '%s' is not built in",
                    qcow2_compression_name(i->compression_type));
@@ -280,22 +272,20 @@ static int size_from_backing(CreateJob *job, Error **errp)
     return 0;
 }
 
+/* Its name counts from the current directory, as it does when the image is opened. */
 static int create_data_file(CreateJob *job, Error **errp)
 {
-    g_autofree char *name = bdrv_resolve_backing_filename(
-        job->filename, job->data_file, errp);
+    static const char *const modes[] = { "off", "off", "falloc", "full" };
     BlockOptions *o;
 
-    if (!name) {
-        return -EINVAL;
-    }
-    if (!strcmp(name, job->filename)) {
-        error_setg(errp, "The external data file '%s' is the image itself", name);
+    if (!strcmp(job->data_file, job->filename)) {
+        error_setg(errp, "The external data file '%s' is the image itself", job->data_file);
         return -EINVAL;
     }
     o = blk_options_new();
     blk_options_setf(o, "size", "%" PRIu64, job->image.size);
-    return bdrv_create(bdrv_find_format("raw"), name, o, errp);
+    blk_options_set(o, "preallocation", modes[job->prealloc]);
+    return bdrv_create(bdrv_find_format("raw"), job->data_file, o, errp);
 }
 
 static int write_refcounts(const CreateJob *job, const Qcow2Layout *l, BlockBackend *blk)
@@ -360,21 +350,26 @@ static int write_layout(const CreateJob *job, const Qcow2Layout *l, BlockBackend
 
 static int preallocate(const CreateJob *job, Error **errp)
 {
+    /* With a raw data file, every cluster has to be looked for there from the start. */
+    PreallocMode mode = job->image.data_file_raw ? PREALLOC_MODE_METADATA : job->prealloc;
     BlockOptions *o;
     BlockBackend *blk;
     int ret;
 
-    if (job->prealloc == PREALLOC_MODE_OFF) {
+    if (mode == PREALLOC_MODE_OFF) {
         return 0;
     }
     o = blk_options_new();
     blk_options_set(o, "driver", "qcow2");
+    if (job->data_file) {
+        blk_options_set(o, "data-file.filename", job->data_file);
+    }
     blk = blk_new_open(job->filename, NULL, o, BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_NO_BACKING,
                        errp);
     if (!blk) {
         return -EINVAL;
     }
-    ret = qcow2_preallocate(blk_bs(blk), job->prealloc);
+    ret = qcow2_preallocate(blk_bs(blk), mode);
     if (ret == 0) {
         ret = blk_flush(blk);
     }

@@ -5,6 +5,8 @@
  */
 #include "qcow2-open.h"
 
+#include "block/block-image.h"
+
 #include "../node.h" /* co_call(): closing has to run coroutine code */
 #include "qcow2-bitmap.h"
 #include "qcow2-check.h"
@@ -301,12 +303,38 @@ static int build_map(BlockDriverState *bs, Error **errp)
 
 /* --- files beside this one --- */
 
+/*
+ * The name comes from whoever made the image: a plain file, from the current directory if it is
+ * relative, or nothing. Any other file can be named with the options "data-file.*".
+ */
+static const char *data_file_to_open(const BDRVQcow2State *s, BlockOptions *options, int flags,
+                                     Error **errp)
+{
+    bool wanted = s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
+
+    for (size_t i = 0; i < blk_options_count(options); i++) {
+        if (g_str_has_prefix(blk_options_key(options, i), "data-file.")) {
+            return NULL;
+        }
+    }
+    if (!wanted || !s->hdr.data_file || (flags & BDRV_O_NO_IO)) {
+        return NULL;
+    }
+    if (bdrv_path_has_protocol(s->hdr.data_file)) {
+        error_setg(errp, "Data file '%s': only plain file names are followed from within an image;"
+                   " name it with data-file.filename", s->hdr.data_file);
+        return NULL;
+    }
+    return s->hdr.data_file;
+}
+
 static int open_data_file(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
 {
     ERRP_GUARD();
     BDRVQcow2State *s = bs->opaque;
     bool wanted = s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
-    BdrvChild *child = bdrv_open_child(NULL, options, "data-file", bs, true, errp);
+    const char *name = data_file_to_open(s, options, flags, errp);
+    BdrvChild *child = *errp ? NULL : bdrv_open_child(name, options, "data-file", bs, true, errp);
 
     if (!child && *errp) {
         return -EINVAL;
@@ -318,9 +346,7 @@ static int open_data_file(BlockDriverState *bs, BlockOptions *options, int flags
         return -EINVAL;
     }
     if (wanted && !child && !(flags & BDRV_O_NO_IO)) {
-        error_setg(errp, "The image keeps its data in the external file '%s', which is only opened"
-                   " when it is named: use the option data-file.filename",
-                   s->hdr.data_file ? s->hdr.data_file : "(not recorded)");
+        error_setg(errp, "'data-file' is required for this image");
         return -EINVAL;
     }
     return 0;

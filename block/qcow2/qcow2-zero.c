@@ -242,6 +242,27 @@ static int coroutine_fn zero_raw_data(BlockDriverState *bs, int64_t offset, int6
     return bdrv_co_pwrite_zeroes(s->data_file, offset, bytes, flags);
 }
 
+/*
+ * Other external files give the space back. By zeroes, not a discard: until the metadata
+ * is on the disk, a power cut may bring the data clusters back, and these must not show garbage.
+ */
+static void coroutine_fn unmap_data(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int64_t length;
+
+    if (!s->external || !s->may_discard_host ||
+        (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW)) {
+        return;
+    }
+    length = bdrv_co_getlength(s->data_file->bs);
+    if (length > 0 && offset < (uint64_t)length) {
+        /* A hint, as far as the guest is concerned. */
+        bdrv_co_pwrite_zeroes(s->data_file, offset, MIN(bytes, length - offset),
+                              BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK);
+    }
+}
+
 int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         BdrvRequestFlags flags)
 {
@@ -258,8 +279,10 @@ int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, in
     users = qcow2_request_begin(s);
     ret = zero_raw_data(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP);
     if (ret == 0) {
-        ret = zero_range(bs, offset, bytes,
-                         flags & BDRV_REQ_MAY_UNMAP && !s->external ? ZERO_UNMAP : ZERO_KEEP);
+        ret = zero_range(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP);
+    }
+    if (ret == 0 && (flags & BDRV_REQ_MAY_UNMAP)) {
+        unmap_data(bs, offset, bytes);
     }
     qcow2_request_end(users);
     return ret;
@@ -278,12 +301,17 @@ int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t
     if (qcow2_in_cluster(s, offset) || (qcow2_in_cluster(s, end) && end != size)) {
         return -ENOTSUP;
     }
-    /* What a discarded cluster of an external file holds is still there for others to read. */
-    if ((s->hdr.version < 3 && has_backing(bs)) || s->external) {
+    if (s->hdr.version < 3 && has_backing(bs)) {
         return -ENOTSUP;
     }
     users = qcow2_request_begin(s);
-    ret = zero_range(bs, offset, bytes, ZERO_DISCARD);
+    ret = zero_raw_data(bs, offset, bytes, BDRV_REQ_MAY_UNMAP);
+    if (ret == 0) {
+        ret = zero_range(bs, offset, bytes, ZERO_DISCARD);
+    }
+    if (ret == 0) {
+        unmap_data(bs, offset, bytes);
+    }
     qcow2_request_end(users);
     return ret;
 }
