@@ -87,6 +87,12 @@ static BlockOptions *backing_options(BlockDriverState *bs, BlockOptions *options
     *name = NULL;
     if (!blk_options_get(sub, "file.filename") && !blk_options_get(sub, "file.driver") &&
         !blk_options_get(sub, "filename") && bs->backing_file) {
+        if (bs->open_flags & BDRV_O_NO_EXTERNAL) {
+            error_setg(errp, "'%s' may not be opened: only the image itself names it",
+                       bs->backing_file);
+            blk_options_free(sub);
+            return NULL;
+        }
         *name = resolve_name(bs, bs->backing_file, errp);
         if (!*name) {
             blk_options_free(sub);

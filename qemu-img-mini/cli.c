@@ -14,6 +14,11 @@
 
 /* --- options --- */
 
+/* What cli_getopt() takes care of for every subcommand. */
+static const CliOption no_external_option = {
+    CLI_OPT_NO_EXTERNAL, "no-external", NULL, "open no file that only an image names",
+};
+
 void cli_usage_error(const char *fmt, ...)
 {
     va_list ap;
@@ -48,6 +53,7 @@ void cli_print_command_help(const Command *cmd)
     for (const CliOption *o = cmd->options; o->val; o++) {
         print_option(o);
     }
+    print_option(&no_external_option);
     printf("\nExample:\n  %s %s\n", cli_progname(), cmd->example);
 }
 
@@ -57,6 +63,8 @@ static const struct option *getopt_tables(const Command *cmd, char *letters)
     static struct option longs[MAX_OPTIONS];
     int n = 0;
 
+    longs[n++] = (struct option) { .name = no_external_option.lname,
+                                   .val = no_external_option.val };
     *letters++ = ':';
     for (const CliOption *o = cmd->options; o->val; o++) {
         if (o->val < CLI_OPT_FIRST) {
@@ -86,7 +94,13 @@ int cli_getopt(const Command *cmd, int argc, char **argv)
     if (!longs) {
         longs = getopt_tables(cmd, letters);
     }
-    int c = getopt_long(argc, argv, letters, longs, NULL);
+    int c;
+    do {
+        c = getopt_long(argc, argv, letters, longs, NULL);
+        if (c == CLI_OPT_NO_EXTERNAL) {
+            cli_forbid_external();
+        }
+    } while (c == CLI_OPT_NO_EXTERNAL);
     switch (c) {
     case ':':
         cli_usage_error("missing argument for option '%s'", argv[optind - 1]);

@@ -17,6 +17,7 @@ enum {
     CLI_OPT_OUTPUT,
     CLI_OPT_BACKING_CHAIN,
     CLI_OPT_LIMITS,
+    CLI_OPT_NO_EXTERNAL,
     CLI_OPT_OBJECT,
     CLI_OPT_IMAGE_OPTS,
     CLI_OPT_TARGET_IMAGE_OPTS,
@@ -72,7 +73,7 @@ extern const Command rebase_command;
 extern const Command resize_command;
 extern const Command snapshot_command;
 
-/* An option that every subcommand has in the same words. */
+/* Options that subcommands have in the same words. */
 #define CLI_HELP_OPTION   { 'h', "help", NULL, "show this help" }
 #define CLI_OBJECT_OPTION \
     { CLI_OPT_OBJECT, "object", "OBJDEF", "define an object, such as a secret" }

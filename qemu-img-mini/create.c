@@ -82,7 +82,7 @@ static bool look_at_backing(const CreateArgs *args, BlockOptions *opts, Error **
     if (format) {
         blk_options_set(open_opts, "driver", format);
     }
-    blk = blk_new_open(name, NULL, open_opts, 0, errp);
+    blk = blk_new_open(name, NULL, open_opts, cli_external_flags(), errp);
     if (!blk) {
         error_append_hint(errp, "Could not open backing image.\n");
         return false;

@@ -79,6 +79,12 @@ static bool go_to_backing(CliImage *image, const ImageInfo *info, bool *failed)
     if (!info->backing_name) {
         return false;
     }
+    if (cli_external_flags()) {
+        error_report("'%s' may not be opened: only the image itself names it",
+                     info->backing_name);
+        *failed = true;
+        return false;
+    }
     if (!info->backing_path) {
         error_report("Could not determine the path of the backing file '%s'",
                      info->backing_name);

@@ -55,7 +55,7 @@ static void print_help(void)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
     }
     printf("\n'%s COMMAND --help' explains the options of a command.\n"
-           "Formats:", cli_progname());
+           "Supported formats:", cli_progname());
     bdrv_iterate_format(print_format, NULL);
     printf("\nCache modes: none and directsync (both past the host's page cache), writeback,\n"
            "writethrough, unsafe (never flushes).\n"

@@ -147,7 +147,7 @@ static bool open_new(Rebase *r)
     if (r->force_share) {
         blk_options_set(opts, BDRV_OPT_FORCE_SHARE, "on");
     }
-    r->new.blk = blk_new_open(path, NULL, opts, r->backing_flags, &err);
+    r->new.blk = blk_new_open(path, NULL, opts, r->backing_flags | cli_external_flags(), &err);
     if (!r->new.blk) {
         error_reportf_err(err, "Could not open new backing file '%s': ", r->backing);
     }

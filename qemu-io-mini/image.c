@@ -69,7 +69,7 @@ bool io_add_options(BlockOptions **opts, const char *text, const char *implied_k
 int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpenArgs *args)
 {
     g_autoptr(BlockOptions) owned = opts ? opts : blk_options_new();
-    int flags = args->flags | (args->read_only ? 0 : BDRV_O_RDWR);
+    int flags = args->flags | (args->read_only ? 0 : BDRV_O_RDWR) | cli_external_flags();
     Error *err = NULL;
 
     if (io->blk) {

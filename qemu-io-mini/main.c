@@ -15,6 +15,7 @@
 enum {
     OPT_OBJECT = 256,
     OPT_IMAGE_OPTS,
+    OPT_NO_EXTERNAL,
 };
 
 typedef struct Arguments {
@@ -35,6 +36,7 @@ static void print_help(void)
            "Reads, writes and asks a disk image by commands\n\n"
            "  --object OBJECTDEF   define an object, such as a secret\n"
            "  --image-opts         the file is given as a list of options\n"
+           "  --no-external        open no file that only an image names\n"
            "  -c, --cmd STRING     run a command with its arguments; several run in order\n"
            "                       (without: commands are read from standard input)\n"
            "  -f, --format FMT     format of the image (default: look)\n"
@@ -100,6 +102,9 @@ static bool take_option(Arguments *args, int c)
     case OPT_IMAGE_OPTS:
         args->image_opts = true;
         return true;
+    case OPT_NO_EXTERNAL:
+        cli_forbid_external();
+        return true;
     default:
         return io_open_option(&args->open, c, optarg) > 0;
     }
@@ -126,6 +131,7 @@ static bool parse_arguments(Arguments *args, int argc, char **argv)
         { "force-share", no_argument, NULL, 'U' },
         { "object", required_argument, NULL, OPT_OBJECT },
         { "image-opts", no_argument, NULL, OPT_IMAGE_OPTS },
+        { "no-external", no_argument, NULL, OPT_NO_EXTERNAL },
         {},
     };
     bool misalign = false;

@@ -91,6 +91,18 @@ static BlockOptions *image_options(const CliImage *image)
     return g_steal_pointer(&opts);
 }
 
+static int external_flags;
+
+void cli_forbid_external(void)
+{
+    external_flags = BDRV_O_NO_EXTERNAL;
+}
+
+int cli_external_flags(void)
+{
+    return external_flags;
+}
+
 BlockBackend *cli_open_image(const CliImage *image)
 {
     Error *err = NULL;
@@ -104,7 +116,7 @@ BlockBackend *cli_open_image(const CliImage *image)
         return NULL;
     }
     BlockBackend *blk = blk_new_open(image->image_opts ? NULL : image->filename, NULL, opts,
-                                     image->flags, &err);
+                                     image->flags | external_flags, &err);
     if (!blk) {
         error_reportf_err(err, "Could not open '%s': ", image->filename);
         return NULL;

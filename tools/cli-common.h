@@ -29,6 +29,13 @@ typedef struct CliImage {
     const char *write_layer; /* option prefix ("backing.backing.") of a layer to open for writing; or NULL */
 } CliImage;
 
+/*
+ * --no-external: from here on, files that only an image names are not opened. What that adds
+ * to the flags of an open; cli_open_image() does so by itself.
+ */
+void cli_forbid_external(void);
+int cli_external_flags(void);
+
 /* NULL and a message on failure. */
 BlockBackend *cli_open_image(const CliImage *image);
 

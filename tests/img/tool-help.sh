@@ -6,7 +6,7 @@
 ok --help
 expect_out_has '^usage: '
 expect_out_has '^  convert '
-for command in bench compare convert create info; do
+for command in bench compare convert create info map; do
     ok "$command" --help
     expect_out_has "^usage: $name $command "
     expect_out_has '^Example:'
@@ -18,5 +18,5 @@ for option in -f -O -p -q -n -S -m -W -t -T -U -o -r --salvage --target-is-zero 
 done
 
 # What is offered as a format can be named as one.
-formats=$(sed -n 's/^Formats: //p' <("$img" --help))
+formats=$(sed -n 's/^Supported formats: //p' <("$img" --help))
 [[ " $formats " == *" raw "* && " $formats " == *" qcow2 "* ]] || fail "formats: '$formats'"

@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# --no-external: what only an image names is not opened, whoever asks; what the options name is.
+. "$(dirname "$0")/lib.sh"
+
+secret=$PWD/secret
+echo 'do not read this' >"$secret"
+truncate -s 1M "$secret"
+ok create -q -f qcow2 -b "$secret" -F raw ov
+ok create -q -f qcow2 -b ov -F qcow2 top
+ok create -q -f qcow2 alone 1M
+
+ok info --no-external ov
+ok convert --no-external -O raw alone out.raw
+for command in "map ov" "map top" "convert -O raw ov x" "compare ov alone" "info --backing-chain ov" \
+    "bench -c 1 ov" "create -f qcow2 -b ov -F qcow2 x"; do
+    # shellcheck disable=SC2086
+    set -- $command
+    run "$img" "$1" --no-external "${@:2}"
+    expect_status $([ "$1" = compare ] && echo 2 || echo 1) "$command"
+    expect_err_has "may not be opened: only the image itself names it"
+done
+[ ! -e x ] || fail 'a target was left'
+# What stands in the options is the user's own.
+ok map --no-external --image-opts driver=qcow2,file.filename=ov,backing.driver=raw,backing.file.filename=secret
+ok map --no-external "json:{'driver':'qcow2','file':{'filename':'ov'},'backing':null}"
