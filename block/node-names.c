@@ -58,7 +58,6 @@ void bdrv_drop_node_name(BlockDriverState *bs)
         g_mutex_lock(&names_lock);
         g_hash_table_remove(by_name, bs->core->node_name);
         g_mutex_unlock(&names_lock);
-        g_clear_pointer(&bs->core->node_name, g_free);
     }
 }
 

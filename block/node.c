@@ -60,6 +60,7 @@ static void node_free(BlockDriverState *bs)
     g_ptr_array_free(core->parents, true);
     g_ptr_array_free(core->children, true);
     blk_options_free(core->options);
+    g_free(core->node_name); /* closing may have messages about it */
     bdrv_release_all_dirty_bitmaps(bs);
     qemu_mutex_destroy(&core->dirty_lock);
     g_free(core->auto_backing_file);
