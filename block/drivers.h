@@ -11,11 +11,15 @@
 /* clang-format off */
 #define BUILT_IN_DRIVERS(DRIVER) \
     DRIVER(bdrv_blkdebug)        \
+    DRIVER(bdrv_blkverify)       \
+    DRIVER(bdrv_compress)        \
+    DRIVER(bdrv_copy_on_read)    \
     DRIVER(bdrv_file)            \
     DRIVER(bdrv_host_device)     \
     DRIVER(bdrv_null_aio)        \
     DRIVER(bdrv_null_co)         \
     DRIVER(bdrv_qcow2)           \
+    DRIVER(bdrv_quorum)          \
     DRIVER(bdrv_raw)             \
     /* end of the list */
 /* clang-format on */

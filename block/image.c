@@ -201,6 +201,11 @@ bool bdrv_path_has_protocol(const char *path)
     return path_has_protocol(path);
 }
 
+const char *bdrv_get_protocol_name(BlockDriverState *bs)
+{
+    return bs->drv ? bs->drv->protocol_name : NULL;
+}
+
 bool bdrv_is_read_only(BlockDriverState *bs)
 {
     return bs->read_only;

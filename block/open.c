@@ -355,7 +355,7 @@ static int finish_open(BlockDriverState *bs, BlockOptions *options, Error **errp
     }
     length = bdrv_refresh_length(bs);
     if (length < 0) {
-        error_setg_errno(errp, -length, "Could not get the size of '%s'", bs->filename);
+        error_setg_errno(errp, -length, "Could not refresh total sector count");
         return length;
     }
     bdrv_dirty_bitmaps_follow_length(bs);

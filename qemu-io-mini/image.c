@@ -15,8 +15,8 @@ int io_open_option(IoOpenArgs *args, int c, const char *value)
 
     switch (c) {
     case 'C':
-        error_report("Copy-on-read is not supported");
-        return -ENOTSUP;
+        args->flags |= BDRV_O_COPY_ON_READ;
+        break;
     case 'd':
         what = bdrv_parse_discard_flags(value, &args->flags) < 0 ? "discard" : NULL;
         break;

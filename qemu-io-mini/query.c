@@ -137,9 +137,8 @@ static int run_info(const IoCommand *cmd, IoSession *io, int argc, char **argv)
     int ret;
 
     printf("format name: %s\n", bdrv_get_format_name(bs));
-    if (!bdrv_primary_bs(bs)) {
-        /* A protocol; it has a name of that kind, too. */
-        printf("format name: %s\n", bdrv_get_format_name(bs));
+    if (bdrv_get_protocol_name(bs)) {
+        printf("format name: %s\n", bdrv_get_protocol_name(bs));
     }
     ret = bdrv_get_info(bs, &bdi);
     if (ret < 0) {

@@ -57,6 +57,8 @@ int bdrv_parse_discard_flags(const char *mode, int *flags);
 /* --- of one node --- */
 
 const char *bdrv_get_format_name(BlockDriverState *bs);
+/* The prefix of file names that the node's driver has; NULL: a format or a filter. */
+const char *bdrv_get_protocol_name(BlockDriverState *bs);
 /* Of the node or made up; the string lives as long as the node. Never NULL. */
 const char *bdrv_get_node_name(BlockDriverState *bs);
 /* The open node of this name, without a reference; NULL: there is none. */
