@@ -69,6 +69,9 @@ BlockDriverState *bdrv_open_snapshot(const char *filename, BlockOptions *options
         return NULL;
     }
     bs = open_temporary(length, flags, errp);
+    if (bs && !(flags & BDRV_O_RDWR)) {
+        bs->read_only = true;
+    }
     if (!bs) {
         bdrv_unref(base);
     } else if (!bdrv_attach_child(bs, base, "backing", errp) || bdrv_refresh_limits(bs, errp) < 0) {

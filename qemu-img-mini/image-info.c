@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "snapshot-list.h"
+#include "specific-info.h"
 
 /* --- gathering --- */
 
@@ -38,17 +39,6 @@ static void free_child(void *info)
     image_info_free(info);
 }
 
-/* @opts is consumed; NULL: none. */
-static json_t *options_to_json(BlockOptions *opts)
-{
-    if (!opts) {
-        return NULL;
-    }
-    g_autofree char *text = blk_options_to_json(opts);
-    blk_options_free(opts);
-    return json_loads(text, 0, NULL);
-}
-
 static bool is_host_file(const ImageInfo *info)
 {
     return !strcmp(info->format, "file") || !strcmp(info->format, "host_device");
@@ -57,12 +47,11 @@ static bool is_host_file(const ImageInfo *info)
 static bool gather_specific(BlockDriverState *bs, ImageInfo *info, Error **errp)
 {
     ERRP_GUARD();
-    BlockOptions *opts = bdrv_get_specific_info(bs, errp);
 
+    info->specific = specific_info_gather(bs, errp);
     if (*errp) {
         return false;
     }
-    info->specific = options_to_json(opts);
     if (!info->specific && info->child_name && is_host_file(info)) {
         info->specific = json_object();
     }
@@ -224,41 +213,6 @@ static void print_backing(const ImageInfo *info, int indent)
     }
 }
 
-static void print_members(const json_t *value, int indent);
-
-/* What follows a name and its colon. */
-static void print_member(const json_t *value, int indent)
-{
-    if (json_is_object(value) || json_is_array(value)) {
-        printf("\n");
-        print_members(value, indent + 4);
-    } else if (json_is_string(value)) {
-        printf(" %s\n", json_string_value(value));
-    } else if (json_is_boolean(value)) {
-        printf(" %s\n", json_is_true(value) ? "true" : "false");
-    } else {
-        printf(" %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
-    }
-}
-
-static void print_members(const json_t *value, int indent)
-{
-    const char *key;
-    json_t *item;
-    size_t i;
-
-    json_array_foreach(value, i, item) {
-        printf("%*s[%zu]:", indent, "", i);
-        print_member(item, indent);
-    }
-    json_object_foreach((json_t *)value, key, item) {
-        g_autofree char *name = g_strdelimit(g_strdup(key), "-", ' ');
-
-        printf("%*s%s:", indent, "", name);
-        print_member(item, indent);
-    }
-}
-
 /* @path names the node within the graph: "/file"; "" at the top. */
 static void print_human(const ImageInfo *info, int indent, const char *path)
 {
@@ -283,11 +237,11 @@ static void print_human(const ImageInfo *info, int indent, const char *path)
     snapshot_list_print(info->snapshots, info->nb_snapshots, indent);
     if (json_object_size(info->specific)) {
         printf("%*sFormat specific information:\n", indent, "");
-        print_members(info->specific, indent + 4);
+        specific_info_print(info->specific, indent + 4);
     }
     if (info->limits) {
         printf("%*sBlock limits:\n", indent, "");
-        print_members(info->limits, indent + 4);
+        specific_info_print(info->limits, indent + 4);
     }
     for (guint i = 0; i < info->children->len; i++) {
         const ImageInfo *child = info->children->pdata[i];

@@ -15,7 +15,7 @@ static const IoCommand *const commands[] = {
     &io_help_command,     &io_info_command,         &io_length_command,
     &io_map_command,      &io_open_command,         &io_quit_command,
     &io_read_command,     &io_readv_command,        &io_remove_break_command,
-    &io_resume_command,       &io_sigraise_command,
+    &io_reopen_command,   &io_resume_command,       &io_sigraise_command,
     &io_sleep_command,    &io_truncate_command,     &io_wait_break_command,
     &io_write_command,    &io_writev_command,
 };

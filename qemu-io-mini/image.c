@@ -66,10 +66,37 @@ bool io_add_options(BlockOptions **opts, const char *text, const char *implied_k
     return true;
 }
 
+static void forget_open(IoSession *io)
+{
+    g_clear_pointer(&io->filename, g_free);
+    g_clear_pointer(&io->options, blk_options_free);
+}
+
+int io_open_quietly(IoSession *io, const char *filename, BlockOptions *opts,
+                    const IoOpenArgs *args, Error **errp)
+{
+    int flags = args->flags | (args->read_only ? 0 : BDRV_O_RDWR) | cli_external_flags();
+    /* The arguments may be what was remembered. */
+    char *name = g_strdup(filename);
+    IoOpenArgs kept = *args;
+
+    BlockBackend *blk = blk_new_open(filename, NULL, blk_options_copy(opts), flags, errp);
+    forget_open(io);
+    io->blk = blk;
+    io->filename = name;
+    io->options = opts;
+    io->open_args = kept;
+    if (!blk) {
+        forget_open(io);
+        return -EINVAL;
+    }
+    blk_set_enable_write_cache(blk, !kept.writethrough);
+    return 0;
+}
+
 int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpenArgs *args)
 {
     g_autoptr(BlockOptions) owned = opts ? opts : blk_options_new();
-    int flags = args->flags | (args->read_only ? 0 : BDRV_O_RDWR) | cli_external_flags();
     Error *err = NULL;
 
     if (io->blk) {
@@ -85,8 +112,7 @@ int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpe
         }
         blk_options_set(owned, BDRV_OPT_FORCE_SHARE, "on");
     }
-    io->blk = blk_new_open(filename, NULL, g_steal_pointer(&owned), flags, &err);
-    if (!io->blk) {
+    if (io_open_quietly(io, filename, g_steal_pointer(&owned), args, &err) < 0) {
         if (filename) {
             error_reportf_err(err, "can't open device %s: ", filename);
         } else {
@@ -94,7 +120,6 @@ int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpe
         }
         return -EINVAL;
     }
-    blk_set_enable_write_cache(io->blk, !args->writethrough);
     return 0;
 }
 
@@ -102,6 +127,7 @@ void io_close(IoSession *io)
 {
     blk_unref(io->blk);
     io->blk = NULL;
+    forget_open(io);
 }
 
 /* --- the commands --- */

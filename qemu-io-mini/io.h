@@ -11,11 +11,23 @@
 
 #include "cli-common.h"
 
+/* How an image is opened, besides the options of drivers. */
+typedef struct IoOpenArgs {
+    int flags; /* BDRV_O_* */
+    bool writethrough;
+    bool force_share;
+    bool read_only;
+} IoOpenArgs;
+
 typedef struct IoSession {
     BlockBackend *blk; /* NULL: no image is open */
     bool misalign;     /* give requests buffers that O_DIRECT does not like */
     bool done;         /* "quit" */
     unsigned in_flight; /* requests of aio_read and aio_write */
+    /* What the image was opened with, to open it once more. */
+    char *filename;        /* or NULL */
+    BlockOptions *options;
+    IoOpenArgs open_args;
 } IoSession;
 
 typedef struct IoCommand {
@@ -43,14 +55,7 @@ int io_usage(const IoCommand *cmd);
 /* Prompts, reads and runs until the end of stdin or "quit"; 0 or the last error. */
 int io_run_stdin(IoSession *io);
 
-/* --- image.c: open, close, reopen --- */
-
-typedef struct IoOpenArgs {
-    int flags; /* BDRV_O_* */
-    bool writethrough;
-    bool force_share;
-    bool read_only;
-} IoOpenArgs;
+/* --- image.c: open, close; reopen.c --- */
 
 /* What holds without any option. */
 #define IO_OPEN_DEFAULTS { .flags = BDRV_O_UNMAP, .writethrough = true }
@@ -62,6 +67,10 @@ typedef struct IoOpenArgs {
 int io_open_option(IoOpenArgs *args, int c, const char *value);
 /* @opts is consumed; @filename may be NULL. 0 or -errno with a message. */
 int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpenArgs *args);
+/* The same without a message of its own, and without a look at what is open. */
+int io_open_quietly(IoSession *io, const char *filename, BlockOptions *opts,
+                    const IoOpenArgs *args, Error **errp);
+/* Waits for requests. */
 void io_close(IoSession *io);
 /* Adds an option string to *@opts, which is made if it is NULL. False and a message. */
 bool io_add_options(BlockOptions **opts, const char *text, const char *implied_key);
@@ -90,11 +99,6 @@ void *io_vector_new(IoSession *io, QEMUIOVector *qiov, char **sizes, int n, int 
 bool io_verify(const uint8_t *buf, int64_t size, int pattern, int64_t offset);
 void io_dump(const uint8_t *buf, int64_t size, int64_t offset);
 
-/* --- vmstate.c: the machine's saved state; 0 or -errno --- */
-
-int io_save_vmstate(BlockBackend *blk, const void *buf, int64_t offset, int64_t bytes);
-int io_load_vmstate(BlockBackend *blk, void *buf, int64_t offset, int64_t bytes);
-
 /* --- report.c: how long it took --- */
 
 /* Now, in nanoseconds. */
@@ -110,7 +114,7 @@ extern const IoCommand io_abort_command, io_aio_flush_command, io_aio_read_comma
     io_aio_write_command, io_alloc_command, io_break_command, io_close_command,
     io_discard_command, io_flush_command, io_help_command, io_info_command,
     io_length_command, io_map_command, io_open_command, io_quit_command, io_read_command,
-    io_readv_command, io_remove_break_command, io_resume_command,
+    io_readv_command, io_remove_break_command, io_reopen_command, io_resume_command,
     io_sigraise_command, io_sleep_command, io_truncate_command, io_wait_break_command,
     io_write_command, io_writev_command;
 

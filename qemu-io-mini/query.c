@@ -7,6 +7,7 @@
 #include "block/block-image.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "specific-info.h"
 
 /* --- alloc --- */
 
@@ -134,6 +135,7 @@ static int run_info(const IoCommand *cmd, IoSession *io, int argc, char **argv)
 {
     BlockDriverState *bs = blk_bs(io->blk);
     BlockDriverInfo bdi = {};
+    Error *err = NULL;
     int ret;
 
     printf("format name: %s\n", bdrv_get_format_name(bs));
@@ -147,6 +149,16 @@ static int run_info(const IoCommand *cmd, IoSession *io, int argc, char **argv)
     g_autofree char *cluster = io_size_string(bdi.cluster_size);
     g_autofree char *vmstate = io_size_string(bdi.vm_state_offset);
     printf("cluster size: %s\nvm state offset: %s\n", cluster, vmstate);
+    json_t *specific = specific_info_gather(bs, &err);
+    if (err) {
+        error_report_err(err);
+        return -EIO;
+    }
+    if (json_object_size(specific)) {
+        printf("Format specific information:\n");
+        specific_info_print(specific, 4);
+    }
+    json_decref(specific);
     return 0;
 }
 

@@ -142,7 +142,7 @@ static int run_read(const IoCommand *cmd, IoSession *io, int argc, char **argv)
     }
     int64_t start = io_clock();
     if (args.vmstate) {
-        ret = io_load_vmstate(io->blk, buf, args.offset, args.bytes);
+        ret = blk_load_vmstate(io->blk, buf, args.offset, args.bytes);
     } else {
         ret = blk_pread(io->blk, args.offset, args.bytes, buf, 0);
     }
@@ -355,7 +355,7 @@ static int parse_write_range(char **argv, WriteArgs *args)
 static int send_write(IoSession *io, const WriteArgs *args, const void *buf)
 {
     if (args->vmstate) {
-        return io_save_vmstate(io->blk, buf, args->offset, args->bytes);
+        return blk_save_vmstate(io->blk, buf, args->offset, args->bytes);
     }
     if (args->zero) {
         return blk_pwrite_zeroes(io->blk, args->offset, args->bytes, args->flags);

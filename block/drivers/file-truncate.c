@@ -112,7 +112,7 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
         return -ENOTSUP;
     }
     if (prealloc != PREALLOC_MODE_OFF && size < old_size) {
-        error_setg(errp, "Preallocation can only be used for growing images");
+        error_setg(errp, "Cannot use preallocation for shrinking files");
         return -ENOTSUP;
     }
     if (prealloc == PREALLOC_MODE_OFF) {

@@ -5,6 +5,7 @@
 # standard error, exit code and the files that they leave. Differences that are meant stand
 # in differences.txt, or are evened out in normalise().
 . "$(dirname "$0")/../img/lib.sh"
+. "$here/differ.sh"
 
 requires qemu-img qemu-io jq
 case $(qemu-img --version) in
@@ -13,9 +14,8 @@ case $(qemu-img --version) in
 esac
 wanted=" $* "
 
-mkdir mini template template/dir
-ln -s "$(realpath "$img")" mini/qemu-img
-theirs=$(command -v qemu-img)
+link_as qemu-img "$img"
+mkdir template template/dir
 
 (
     cd template || exit 1
@@ -125,64 +125,4 @@ normalise() {
     fi
 }
 
-# Everything but where in the file things are, and how long it is: the format leaves that free.
-describe_qcow2() {
-    echo "--- $1"
-    qemu-img info -U "$1" | grep -v '^disk size' |
-        sed 's/ [0-9-]\{10\} [0-9][0-9]:[0-9][0-9]:[0-9][0-9] / DATE /'
-    qemu-img check -U "$1" 2>&1 | grep -v '^Image end offset'
-    qemu-img map -U --output=json "$1" 2>&1 | sed 's/, "offset": [0-9]*//'
-    qemu-img convert -U -O raw "$1" content && [ "$(stat -c %s content)" -le 67108864 ] &&
-        md5sum <content
-    rm -f content
-}
-
-# one_run PROGRAM RESULT FILES...: the words of the command line are in the array words.
-one_run() {
-    local program=$1 result=$2 code=0 file
-    shift 2
-    rm -rf run
-    cp -a --sparse=always template run
-    (cd run && exec timeout 10 "$program" "${words[@]}" >../out 2>../err </dev/null) || code=$?
-    {
-        echo "exit code $code"
-        echo "--- stdout"
-        normalise out
-        echo "--- stderr"
-        cat err
-        for file; do
-            if [ "${file##*.}" = qcow2 ]; then
-                (cd run && describe_qcow2 "$file")
-                continue
-            fi
-            echo "--- $file: $(stat -c %s "run/$file" 2>&1)"
-            [ -e "run/$file" ] && [ "$(stat -c %s "run/$file")" -le 67108864 ] && md5sum <"run/$file"
-        done
-    } >"$result"
-}
-
-count=0
-failed=0
-while IFS= read -r line; do
-    case $line in '' | '#'*) continue ;; esac
-    command=${line%% *}
-    [ "$wanted" = '  ' ] || [[ $wanted = *" $command "* ]] || continue
-    files=
-    [[ $line = *' > '* ]] && files=${line##* > }
-    line=${line% > *}
-    grep -qF "$line	" "$here/differences.txt" && continue
-    eval "words=($line)"
-    # shellcheck disable=SC2086
-    one_run "$theirs" theirs $files
-    # shellcheck disable=SC2086
-    one_run "$PWD/mini/qemu-img" ours $files
-    count=$((count + 1))
-    if ! cmp -s theirs ours; then
-        failed=$((failed + 1))
-        echo "== qemu-img $line"
-        diff theirs ours
-    fi
-done <"$here/commands.txt"
-echo "$count command lines, $failed different"
-rm -f out err
-[ "$failed" = 0 ] || exit 1
+compare_lines qemu-img commands.txt
