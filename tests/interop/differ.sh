@@ -38,7 +38,7 @@ one_run() {
         echo "--- stdout"
         normalise out
         echo "--- stderr"
-        sed "s|^/.*/\([a-z-]*: \)|\1|" err
+        sed -e "s|^/.*/\([a-z-]*: \)|\1|" -e "s|#block[0-9]*|#block|" err
         for file; do
             if [ "${file##*.}" = qcow2 ]; then
                 (cd run && describe_qcow2 "$file")

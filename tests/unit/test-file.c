@@ -679,7 +679,7 @@ static void test_resize_refused(Fixture *f, gconstpointer flags)
     BlockBackend *blk = open_rw(f, 0);
 
     resize_refused(blk, 512 * KIB, PREALLOC_MODE_FALLOC,
-                   "Preallocation can only be used for growing images");
+                   "Cannot use preallocation for shrinking files");
     resize_refused(blk, 2 * MIB, PREALLOC_MODE_METADATA,
                    "Unsupported preallocation mode: metadata");
     g_assert_cmpint(file_length(f->img), ==, IMG_SIZE);
