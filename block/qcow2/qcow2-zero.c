@@ -79,7 +79,7 @@ static bool change_standard(const BlockDriverState *bs, const uint64_t old[2], Z
     bool own = !compressed && (old[0] & QCOW2_OFLAG_COPIED);
 
     word[1] = 0;
-    if (!something && !has_backing(bs)) {
+    if (!something && !has_backing(bs) && (mode == ZERO_DISCARD || s->hdr.version < 3)) {
         *drop = false;
         return false; /* reads as zeroes as it is */
     }
@@ -132,14 +132,19 @@ static void change_slot(BlockDriverState *bs, unsigned slot, uint64_t offset, ui
     }
 }
 
-/* Is there anything to change? Looked up first, so as not to make tables for nothing. */
+/*
+ * Is there anything to change? Looked up first, so as not to make tables for nothing. Zeroes
+ * that the guest wrote are recorded even where nothing is below, as in QEMU: they are allocated then.
+ */
 static bool nothing_there(const BlockDriverState *bs, uint64_t offset, ZeroMode mode)
 {
     const BDRVQcow2State *s = bs->opaque;
     uint64_t *table = qatomic_rcu_read(&s->l1);
 
-    return (mode == ZERO_EMPTY || !has_backing(bs)) &&
-           !(qatomic_read(&table[qcow2_l1_index(s, offset)]) & QCOW2_L1_OFFSET_MASK);
+    if (mode != ZERO_EMPTY && (has_backing(bs) || (mode != ZERO_DISCARD && s->hdr.version >= 3))) {
+        return false;
+    }
+    return !(qatomic_read(&table[qcow2_l1_index(s, offset)]) & QCOW2_L1_OFFSET_MASK);
 }
 
 /* A compressed cluster cannot lose a part of itself by a change of its entry. */
