@@ -56,7 +56,9 @@ static void print_object(const json_t *object, int level)
         members[i] = (Member) { key, value, blk_options_json_rank(key), i };
         i++;
     }
-    qsort(members, n, sizeof(*members), compare_members);
+    if (n) {
+        qsort(members, n, sizeof(*members), compare_members);
+    }
     putchar('{');
     for (i = 0; i < n; i++) {
         json_t *name = json_string(members[i].key);
