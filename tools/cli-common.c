@@ -2,6 +2,7 @@
 /* What the tools share: see cli-common.h. The texts of messages are QEMU's. */
 #include "cli-common.h"
 
+#include "block/throttle-group.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 
@@ -18,9 +19,24 @@ static bool is_identifier(const char *id)
            !id[strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._")];
 }
 
+/* @opts hold what it is made of. False and a message: it is none. */
+static bool add_throttle_group(BlockOptions *opts)
+{
+    g_autofree char *id = NULL;
+    Error *err = NULL;
+
+    blk_options_del(opts, "qom-type");
+    id = blk_options_take(opts, "id");
+    if (throttle_group_create(id, opts, &err) < 0) {
+        error_report_err(err);
+        return false;
+    }
+    return true;
+}
+
 /*
- * Only secrets are known. No image format here takes one yet; command lines that define
- * one for other images go through, broken definitions do not.
+ * Throttle groups and secrets are known. No image format here takes a secret yet; command
+ * lines that define one for other images go through, broken definitions do not.
  */
 bool cli_add_object(const char *definition)
 {
@@ -36,7 +52,7 @@ bool cli_add_object(const char *definition)
     const char *id = blk_options_get(opts, "id");
     if (!type) {
         error_report("Parameter 'qom-type' is missing");
-    } else if (strcmp(type, "secret") != 0) {
+    } else if (strcmp(type, "secret") != 0 && strcmp(type, "throttle-group") != 0) {
         error_report("Parameter 'qom-type' does not accept value '%s'", type);
     } else if (!id) {
         error_report("Parameter 'id' is missing");
@@ -44,6 +60,8 @@ bool cli_add_object(const char *definition)
         error_report("Parameter 'id' expects an identifier");
         error_printf("Identifiers consist of letters, digits, '-', '.', '_', "
                      "starting with a letter.\n");
+    } else if (!strcmp(type, "throttle-group")) {
+        return add_throttle_group(opts);
     } else if (!blk_options_get(opts, "data") == !blk_options_get(opts, "file")) {
         error_report(blk_options_get(opts, "data")
                          ? "'file' and 'data' are mutually exclusive"

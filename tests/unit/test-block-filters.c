@@ -325,7 +325,12 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     bdrv_register(&bdrv_test_ram);
-    dir = g_dir_make_tmp("blkco-filters-XXXXXX", NULL);
+    /* A test's subprocess, which does not come to its end, uses the directory of its parent. */
+    dir = g_strdup(g_getenv("BLKCO_FILTERS_DIR"));
+    if (!dir) {
+        dir = g_dir_make_tmp("blkco-filters-XXXXXX", NULL);
+        g_setenv("BLKCO_FILTERS_DIR", dir, true);
+    }
     g_test_add_func("/quorum/votes", test_quorum_votes);
     g_test_add_func("/quorum/rewrites-corrupted", test_quorum_rewrites);
     g_test_add_func("/quorum/fifo", test_quorum_fifo);
