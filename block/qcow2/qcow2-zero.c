@@ -8,6 +8,8 @@
  *                        where a backing file would shine through
  *   empty                nothing at all, so that a backing file does
  *
+ * Zeroes in a part of a subcluster make all of it zeroes if the rest reads as such.
+ *
  * Version 2 has no "reads as zeroes": without a backing file an empty entry does it, with one
  * the core is told to write zeroes (or to leave the discard).
  */
@@ -170,8 +172,24 @@ static int coroutine_fn check_parts(BlockDriverState *bs, uint64_t offset, uint6
     return 0;
 }
 
+/* Under meta: does any of the subclusters of [@offset, @end), in one cluster, hold data? */
+static bool holds_data(const BDRVQcow2State *s, unsigned slot, uint64_t offset, uint64_t end)
+{
+    uint64_t entry[2];
+
+    qcow2_get_entry(s, slot, qcow2_slice_index(s, offset), entry);
+    if (entry[0] & QCOW2_OFLAG_COMPRESSED) {
+        return true;
+    }
+    if (s->extended) {
+        return entry[1] & QCOW2_BITMAP_ALLOC(covered(s, qcow2_cluster_start(s, offset), offset, end));
+    }
+    return has_something(s, entry) && !(s->hdr.version >= 3 && (entry[0] & QCOW2_OFLAG_ZERO));
+}
+
+/* @no_data: -ENOTSUP where there are data; the range then lies in one subcluster. */
 static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64_t end,
-                                   ZeroMode mode, uint64_t *done)
+                                   ZeroMode mode, bool no_data, uint64_t *done)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2RangeLock lock;
@@ -190,16 +208,20 @@ static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64
         ret = qcow2_l2cache_lock(bs, qcow2_slice_key(s, offset), &slot);
     }
     if (ret == 0) {
-        change_slot(bs, slot, offset, end, mode);
+        if (no_data && holds_data(s, slot, offset, end)) {
+            ret = -ENOTSUP;
+        } else {
+            change_slot(bs, slot, offset, end, mode);
+            *done = end - offset;
+        }
         qemu_mutex_unlock(&s->meta);
-        *done = end - offset;
     }
     qcow2_range_unlock(s, &lock);
     return ret;
 }
 
 static int coroutine_fn zero_range(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
-                                   ZeroMode mode)
+                                   ZeroMode mode, bool no_data)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t end = offset + bytes;
@@ -214,7 +236,7 @@ static int coroutine_fn zero_range(BlockDriverState *bs, uint64_t offset, uint64
             offset = (qcow2_l1_index(s, offset) + 1) << (s->cluster_bits + s->l2_bits);
             continue;
         }
-        ret = zero_slice(bs, offset, stop, mode, &done);
+        ret = zero_slice(bs, offset, stop, mode, no_data, &done);
         offset += done;
         qemu_mutex_lock(&s->meta);
         urgent = qcow2_reclaim_urgent(s);
@@ -268,23 +290,61 @@ static void coroutine_fn unmap_data(BlockDriverState *bs, uint64_t offset, uint6
     }
 }
 
+static bool coroutine_fn reads_as_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    for (int64_t n; bytes > 0; offset += n, bytes -= n) {
+        int ret = bdrv_co_block_status_above(bs, NULL, offset, bytes, &n, NULL, NULL);
+
+        if (ret < 0 || !(ret & BDRV_BLOCK_ZERO) || !n) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Zeroes within a subcluster whose rest reads as zeroes, too, make all of it zeroes. Somebody
+ * may write to the rest after it was looked at: then the entry holds data, see zero_slice().
+ */
+static int coroutine_fn round_to_subcluster(BlockDriverState *bs, int64_t *offset, int64_t *bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int64_t granule = INT64_C(1) << s->subcluster_bits;
+    int64_t from = ROUND_DOWN(*offset, granule), end = *offset + *bytes;
+    int64_t to = MIN(ROUND_UP(end, granule), (int64_t)qatomic_read(&s->size));
+
+    if (to - from > granule || s->external || !reads_as_zeroes(bs, from, *offset - from) ||
+        !reads_as_zeroes(bs, end, to - end)) {
+        return -ENOTSUP;
+    }
+    *offset = from;
+    *bytes = to - from;
+    return 0;
+}
+
 int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         BdrvRequestFlags flags)
 {
     BDRVQcow2State *s = bs->opaque;
     unsigned *users;
+    bool rounded;
     int ret = qcow2_co_begin_change(bs);
 
     if (ret < 0) {
         return ret;
     }
-    if (!zeroes_aligned(s, offset, bytes) || (s->hdr.version < 3 && has_backing(bs))) {
+    if (s->hdr.version < 3 && has_backing(bs)) {
+        return -ENOTSUP;
+    }
+    rounded = !zeroes_aligned(s, offset, bytes);
+    if (rounded && round_to_subcluster(bs, &offset, &bytes) < 0) {
         return -ENOTSUP;
     }
     users = qcow2_request_begin(s);
     ret = zero_raw_data(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP);
     if (ret == 0) {
-        ret = zero_range(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP);
+        ret = zero_range(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP,
+                         rounded);
     }
     if (ret == 0 && (flags & BDRV_REQ_MAY_UNMAP)) {
         unmap_data(bs, offset, bytes);
@@ -312,7 +372,7 @@ int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t
     users = qcow2_request_begin(s);
     ret = zero_raw_data(bs, offset, bytes, BDRV_REQ_MAY_UNMAP);
     if (ret == 0) {
-        ret = zero_range(bs, offset, bytes, ZERO_DISCARD);
+        ret = zero_range(bs, offset, bytes, ZERO_DISCARD, false);
     }
     if (ret == 0) {
         unmap_data(bs, offset, bytes);
@@ -326,7 +386,7 @@ int coroutine_fn qcow2_co_empty_entries(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
     unsigned *users = qcow2_request_begin(s);
     int ret = zero_range(bs, 0, ROUND_UP(qatomic_read(&s->size), (uint64_t)s->cluster_size),
-                         ZERO_EMPTY);
+                         ZERO_EMPTY, false);
 
     qcow2_request_end(users);
     return ret;
@@ -337,7 +397,7 @@ int coroutine_fn qcow2_co_cut_entries(BlockDriverState *bs, uint64_t offset)
     BDRVQcow2State *s = bs->opaque;
     uint64_t end = (uint64_t)s->l1_size << (s->cluster_bits + s->l2_bits);
     unsigned *users = qcow2_request_begin(s);
-    int ret = offset < end ? zero_range(bs, offset, end - offset, ZERO_EMPTY) : 0;
+    int ret = offset < end ? zero_range(bs, offset, end - offset, ZERO_EMPTY, false) : 0;
 
     qcow2_request_end(users);
     return ret;
