@@ -137,7 +137,7 @@ typedef struct BDRVQcow2State {
     bool first_write_done;       /* qcow2-first-write.h */
     Qcow2Holes holes;
     uint64_t size;               /* bytes of the virtual disk */
-    uint64_t *l1;                /* host byte order; old arrays live until close */
+    uint64_t *l1;                /* host byte order; old arrays live until close, or while drained */
     uint32_t l1_size;
 
     /* --- under meta --- */
