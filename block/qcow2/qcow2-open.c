@@ -320,6 +320,11 @@ static const char *data_file_to_open(const BDRVQcow2State *s, BlockOptions *opti
     if (!wanted || !s->hdr.data_file || (flags & BDRV_O_NO_IO)) {
         return NULL;
     }
+    if (flags & BDRV_O_NO_EXTERNAL) {
+        error_setg(errp, "'%s' may not be opened: only the image itself names it",
+                   s->hdr.data_file);
+        return NULL;
+    }
     if (bdrv_path_has_protocol(s->hdr.data_file)) {
         error_setg(errp, "Data file '%s': only plain file names are followed from within an image;"
                    " name it with data-file.filename", s->hdr.data_file);

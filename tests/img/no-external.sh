@@ -9,10 +9,12 @@ truncate -s 1M "$secret"
 ok create -q -f qcow2 -b "$secret" -F raw ov
 ok create -q -f qcow2 -b ov -F qcow2 top
 ok create -q -f qcow2 alone 1M
+ok create -q -f qcow2 -o data_file=data.raw data 1M
 
 ok info --no-external ov
+ok info --no-external data
 ok convert --no-external -O raw alone out.raw
-for command in "map ov" "map top" "convert -O raw ov x" "compare ov alone" "info --backing-chain ov" \
+for command in "map ov" "map top" "map data" "convert -O raw ov x" "compare ov alone" "info --backing-chain ov" \
     "bench -c 1 ov" "create -f qcow2 -b ov -F qcow2 x"; do
     # shellcheck disable=SC2086
     set -- $command
@@ -23,4 +25,5 @@ done
 [ ! -e x ] || fail 'a target was left'
 # What stands in the options is the user's own.
 ok map --no-external --image-opts driver=qcow2,file.filename=ov,backing.driver=raw,backing.file.filename=secret
+ok map --no-external --image-opts driver=qcow2,file.filename=data,data-file.filename=data.raw
 ok map --no-external "json:{'driver':'qcow2','file':{'filename':'ov'},'backing':null}"
