@@ -38,8 +38,7 @@ int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, ui
     uint64_t offset = at << s->cluster_bits;
     Qcow2RefBlock *b;
 
-    if (qcow2_map_get(s, offset) != QCOW2_META_NONE) {
-        qcow2_signal_corruption(bs, "no refcount for the metadata at 0x%" PRIx64, offset);
+    if (qcow2_co_check_alloc(bs, "refcount block", offset, s->cluster_size) < 0) {
         return -EIO;
     }
     bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC);
@@ -279,24 +278,24 @@ static int coroutine_fn find_free(BlockDriverState *bs, uint64_t wanted, bool ex
     }
 }
 
-static int coroutine_fn take_run(BlockDriverState *bs, const Search *run)
+static int coroutine_fn take_run(BlockDriverState *bs, const char *what, const Search *run)
 {
     BDRVQcow2State *s = bs->opaque;
+    int ret = qcow2_co_check_alloc(bs, what, run->first << s->cluster_bits,
+                                   run->count << s->cluster_bits);
 
-    for (uint64_t c = run->first; c < run->first + run->count; c++) {
-        Qcow2MetaKind kind = qcow2_map_get(s, c << s->cluster_bits);
-
-        if (unlikely(kind != QCOW2_META_NONE)) {
-            qcow2_signal_corruption(bs, "metadata at 0x%" PRIx64 " has refcount 0",
-                                    c << s->cluster_bits);
-            return -EIO;
-        }
-    }
-    return qcow2_raise_refcounts(bs, run->first, run->count);
+    return ret < 0 ? ret : qcow2_raise_refcounts(bs, run->first, run->count);
 }
 
 int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs, uint64_t count, bool exact,
                                              uint64_t *offset, bool *fresh)
+{
+    return qcow2_co_alloc_named(bs, NULL, count, exact, offset, fresh);
+}
+
+int64_t coroutine_fn qcow2_co_alloc_named(BlockDriverState *bs, const char *what,
+                                          uint64_t count, bool exact, uint64_t *offset,
+                                          bool *fresh)
 {
     BDRVQcow2State *s = bs->opaque;
     Search run;
@@ -309,7 +308,7 @@ int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs, uint64_t coun
     qemu_co_mutex_lock(&s->alloc_lock);
     ret = find_free(bs, count, exact, &run);
     if (ret == 0) {
-        ret = take_run(bs, &run);
+        ret = take_run(bs, what, &run);
     }
     if (ret == 0) {
         *offset = run.first << s->cluster_bits;
@@ -391,7 +390,7 @@ int coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs, uint32_t bytes, uint
     if (ret == 0 && !*offset) {
         ret = find_free(bs, 1, false, &run);
         if (ret == 0) {
-            ret = take_run(bs, &run);
+            ret = take_run(bs, "compressed cluster", &run);
         }
         if (ret == 0) {
             *offset = run.first << s->cluster_bits;

@@ -8,17 +8,12 @@
 #define BLOCK_QCOW2_CHECK_H
 
 #include "block/block-driver.h"
-#include "block/qcow2.h"
 
 /*
- * Checks, and repairs what @fix allows. 0 when the check could be made, whatever it found;
- * -errno otherwise. Nothing else may use the image meanwhile. @report may be NULL.
+ * bdrv_co_check() of the driver table. Findings go to stderr. 0 when the check could be
+ * made, whatever it found; -errno otherwise. Nothing else may use the image meanwhile.
  */
-int coroutine_fn qcow2_co_check(BlockDriverState *bs, Qcow2CheckResult *result, unsigned fix,
-                                Qcow2CheckReport *report, void *opaque);
-
-/* The same, not in a coroutine. */
-int qcow2_check(BlockDriverState *bs, Qcow2CheckResult *result, unsigned fix,
-                Qcow2CheckReport *report, void *opaque);
+int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
+                                BdrvCheckMode fix);
 
 #endif

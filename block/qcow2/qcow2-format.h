@@ -192,6 +192,12 @@ static inline uint64_t qcow2_be64(const void *p)
     return GUINT64_FROM_BE(v);
 }
 
+static inline void qcow2_put_be16(void *p, uint16_t v)
+{
+    v = GUINT16_TO_BE(v);
+    memcpy(p, &v, sizeof(v));
+}
+
 static inline void qcow2_put_be32(void *p, uint32_t v)
 {
     v = GUINT32_TO_BE(v);

@@ -205,10 +205,6 @@ static int parse_refcounts(Qcow2Header *h, const uint8_t *buf, Error **errp)
     h->refcount_table_offset = FIELD64(buf, refcount_table_offset);
     h->refcount_table_clusters = FIELD32(buf, refcount_table_clusters);
     bytes = (uint64_t)h->refcount_table_clusters << h->cluster_bits;
-    if (h->refcount_table_clusters == 0) {
-        error_setg(errp, "Image does not contain a reference count table");
-        return -EINVAL;
-    }
     if (bytes > QCOW2_MAX_REFTABLE_BYTES) {
         error_setg(errp, "Reference count table too large");
         return -EFBIG;
@@ -217,19 +213,18 @@ static int parse_refcounts(Qcow2Header *h, const uint8_t *buf, Error **errp)
                        h->refcount_table_offset, bytes, errp);
 }
 
-static int parse_snapshots(Qcow2Header *h, const uint8_t *buf, Error **errp)
+int qcow2_header_check_repairable(const Qcow2Header *h, Error **errp)
 {
-    h->nb_snapshots = FIELD32(buf, nb_snapshots);
-    h->snapshots_offset = FIELD64(buf, snapshots_offset);
-    if (h->nb_snapshots == 0) {
-        return 0;
+    if (h->refcount_table_clusters == 0) {
+        error_setg(errp, "Image does not contain a reference count table");
+        return -EINVAL;
     }
     if (h->nb_snapshots > QCOW2_MAX_SNAPSHOTS) {
         error_setg(errp, "Snapshot table too large");
         return -EFBIG;
     }
-    if (h->snapshots_offset & ((UINT64_C(1) << h->cluster_bits) - 1) ||
-        h->snapshots_offset > INT64_MAX - QCOW2_MAX_SNAPSHOT_TABLE) {
+    if (h->nb_snapshots && (h->snapshots_offset & ((UINT64_C(1) << h->cluster_bits) - 1) ||
+                            h->snapshots_offset > INT64_MAX - QCOW2_MAX_SNAPSHOT_TABLE)) {
         error_setg(errp, "Snapshot table offset invalid");
         return -EINVAL;
     }
@@ -258,7 +253,11 @@ int qcow2_header_parse_fields(Qcow2Header *h, const uint8_t *buf, size_t len, Er
     if (ret == 0) {
         ret = parse_refcounts(h, buf, errp);
     }
-    return ret == 0 ? parse_snapshots(h, buf, errp) : ret;
+    if (ret == 0) {
+        h->nb_snapshots = FIELD32(buf, nb_snapshots);
+        h->snapshots_offset = FIELD64(buf, snapshots_offset);
+    }
+    return ret;
 }
 
 /* --- extensions --- */

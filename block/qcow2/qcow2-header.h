@@ -63,6 +63,12 @@ typedef struct Qcow2Header {
 int qcow2_header_parse_fields(Qcow2Header *h, const uint8_t *buf, size_t len, Error **errp);
 
 /*
+ * What a check can repair, so that parsing leaves it: no refcount table, or a snapshot
+ * table that cannot be one. 0 or -errno with @errp.
+ */
+int qcow2_header_check_repairable(const Qcow2Header *h, Error **errp);
+
+/*
  * Then the extensions and the backing file name from @buf, the first cluster (or all of
  * the file if that is shorter). Refuses unknown incompatible features, by their names.
  */

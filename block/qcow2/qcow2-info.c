@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The public face of what is special to qcow2: facts, for programs and for `info`, and the check. */
+/* The public face of what is special to qcow2: facts, for programs and for `info`. */
 #include "block/qcow2.h"
 
 #include "qcow2-bitmap.h"
-#include "qcow2-check.h"
 #include "qcow2-compress.h"
 #include "qcow2-info.h"
 #include "qcow2-state.h"
@@ -87,16 +86,4 @@ BlockOptions *qcow2_get_specific_info(BlockDriverState *bs, Error **errp)
         }
     }
     return opts;
-}
-
-int bdrv_qcow2_check(BlockDriverState *bs, Qcow2CheckResult *result, unsigned fix,
-                     Qcow2CheckReport *report, void *opaque)
-{
-    if (bs->drv != &bdrv_qcow2) {
-        return -ENOTSUP;
-    }
-    if (fix && bs->read_only) {
-        return -EACCES;
-    }
-    return qcow2_check(bs, result, fix, report, opaque);
 }

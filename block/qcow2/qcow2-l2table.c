@@ -13,7 +13,8 @@
 #include "qcow2-reclaim.h"
 #include "qcow2-refcount.h"
 
-static int coroutine_fn read_old_table(BlockDriverState *bs, uint64_t old, uint64_t *buf)
+static int coroutine_fn read_old_table(BlockDriverState *bs, uint64_t l1_index, uint64_t old,
+                                       uint64_t *buf)
 {
     BDRVQcow2State *s = bs->opaque;
     unsigned words = s->cluster_size / 8;
@@ -24,7 +25,8 @@ static int coroutine_fn read_old_table(BlockDriverState *bs, uint64_t old, uint6
         return 0;
     }
     if (old & (s->cluster_size - 1)) {
-        qcow2_signal_corruption(bs, "L2 table offset 0x%" PRIx64 " is not aligned", old);
+        qcow2_signal_corruption(bs, true, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#"
+                                PRIx64 ")", old, l1_index);
         return -EIO;
     }
     bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_ALLOC_COW_READ);
@@ -50,11 +52,11 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, u
     if (!buf) {
         return -ENOMEM;
     }
-    ret = read_old_table(bs, old, buf);
+    ret = read_old_table(bs, l1_index, old, buf);
     if (ret < 0) {
         return ret;
     }
-    got = qcow2_co_alloc_clusters(bs, 1, true, &offset, &fresh);
+    got = qcow2_co_alloc_named(bs, "L2 table", 1, true, &offset, &fresh);
     if (got < 0) {
         return got;
     }

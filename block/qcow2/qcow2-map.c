@@ -10,30 +10,39 @@
 
 #include "qcow2-l2cache.h"
 
-void coroutine_fn qcow2_signal_corruption(BlockDriverState *bs, const char *fmt, ...)
+void coroutine_fn qcow2_signal_corruption(BlockDriverState *bs, bool fatal, const char *fmt,
+                                          ...)
 {
     BDRVQcow2State *s = bs->opaque;
     g_autofree char *what = NULL;
+    bool reported = qatomic_xchg(&s->corruption_reported, true);
     va_list ap;
 
-    if (qatomic_xchg(&s->corruption_reported, true)) {
+    fatal = fatal && s->writable;
+    if (fatal ? qatomic_xchg(&s->dead, true) : reported) {
         return;
     }
     va_start(ap, fmt);
     what = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    error_report("qcow2: image '%s' is corrupt: %s; %s", bs->filename, what,
-                 s->writable ? "further writes are refused" : "it was opened read-only");
-    if (!s->writable) {
+    if (!fatal) {
+        error_printf("qcow2: Image is corrupt: %s; further non-fatal corruption events will be"
+                     " suppressed\n", what);
         return;
     }
+    error_printf("qcow2: Marking image as corrupt: %s; further corruption events will be"
+                 " suppressed\n", what);
     qatomic_set(&s->corrupt, true);
     if (s->hdr.version >= 3) {
-        uint64_t word = GUINT64_TO_BE(s->hdr.incompatible_features | QCOW2_INCOMPAT_CORRUPT);
+        uint64_t word;
 
-        /* If even that fails there is no more to do: writes are refused already. */
-        bdrv_co_pwrite(bs->file, offsetof(Qcow2DiskHeader, incompatible_features),
-                       sizeof(word), &word, 0);
+        s->hdr.incompatible_features |= QCOW2_INCOMPAT_CORRUPT;
+        word = GUINT64_TO_BE(s->hdr.incompatible_features);
+        /* If even that fails there is no more to do: requests are refused already. */
+        if (bdrv_co_pwrite(bs->file, offsetof(Qcow2DiskHeader, incompatible_features),
+                           sizeof(word), &word, 0) == 0) {
+            bdrv_co_flush(bs->file->bs);
+        }
     }
 }
 
@@ -146,11 +155,34 @@ static bool decode_run(const BDRVQcow2State *s, const uint64_t *data, uint64_t o
     return true;
 }
 
+/* Says what is wrong with the entry at @offset, which does not decode. */
 static int coroutine_fn QEMU_NOINLINE bad_entry(BlockDriverState *bs, uint64_t offset,
-                                                const Qcow2Extent *ext)
+                                                uint64_t l1, const Qcow2Extent *ext)
 {
-    qcow2_signal_corruption(bs, "L2 entry 0x%" PRIx64 " for guest offset 0x%" PRIx64
-                            " is invalid", ext->entry, offset);
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t table = l1 & QCOW2_L1_OFFSET_MASK, host = ext->entry & QCOW2_L2_OFFSET_MASK;
+    unsigned index = qcow2_slice_index(s, offset);
+    bool compressed = ext->entry & QCOW2_OFLAG_COMPRESSED;
+
+    if (compressed && s->external) {
+        qcow2_signal_corruption(bs, true, "Compressed cluster entry found in image with external"
+                                " data file (L2 offset: %#" PRIx64 ", L2 index: %#x)", table,
+                                index);
+    } else if (!compressed && !s->extended && (ext->entry & QCOW2_OFLAG_ZERO) &&
+               s->hdr.version < 3) {
+        qcow2_signal_corruption(bs, true, "Zero cluster entry found in pre-v3 image (L2 offset:"
+                                " %#" PRIx64 ", L2 index: %#x)", table, index);
+    } else if (!compressed && qcow2_in_cluster(s, host)) {
+        qcow2_signal_corruption(bs, true, "Cluster allocation offset %#" PRIx64 " unaligned (L2"
+                                " offset: %#" PRIx64 ", L2 index: %#x)", host, table, index);
+    } else if (!compressed && s->external && host != qcow2_cluster_start(s, offset)) {
+        qcow2_signal_corruption(bs, true, "External data file host cluster offset %#" PRIx64
+                                " does not match guest cluster offset: %#" PRIx64 ", L2 index:"
+                                " %#x)", host, qcow2_cluster_start(s, offset), index);
+    } else {
+        qcow2_signal_corruption(bs, !compressed, "Invalid cluster entry found  (L2 offset: %#"
+                                PRIx64 ", L2 index: %#x)", table, index);
+    }
     return -EIO;
 }
 
@@ -180,8 +212,8 @@ int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t byt
             return 0;
         }
         if (unlikely(l1 & QCOW2_L1_OFFSET_MASK & (s->cluster_size - 1))) {
-            qcow2_signal_corruption(bs, "L2 table offset 0x%" PRIx64 " in L1 entry %" PRIu64
-                                    " is not aligned", l1 & QCOW2_L1_OFFSET_MASK, l1_index);
+            qcow2_signal_corruption(bs, true, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#"
+                                    PRIx64 ")", l1 & QCOW2_L1_OFFSET_MASK, l1_index);
             return -EIO;
         }
         slot = qcow2_l2cache_find(&s->l2, key, &seq);
@@ -195,7 +227,7 @@ int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t byt
         ok = decode_run(s, qcow2_slot_data(s, slot), offset, bytes, ext);
         if (likely(qcow2_slot_unchanged(&s->l2, slot, seq))) {
             if (unlikely(!ok)) {
-                return bad_entry(bs, offset, ext);
+                return bad_entry(bs, offset, l1, ext);
             }
             break;
         }

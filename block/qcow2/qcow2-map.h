@@ -92,8 +92,11 @@ static inline void qcow2_compressed_span(const BDRVQcow2State *s, uint64_t entry
     *bytes = (sectors + 1) * 512 - (*start & 511);
 }
 
-/* Remembers in the image that it is damaged, and stops all further writes. Says so once. */
-void coroutine_fn G_GNUC_PRINTF(2, 3)
-    qcow2_signal_corruption(BlockDriverState *bs, const char *fmt, ...);
+/*
+ * The image is damaged. @fatal, and the image is open for writing: that is remembered in the
+ * image, and all further requests fail. Otherwise a message is all, one for an open image.
+ */
+void coroutine_fn G_GNUC_PRINTF(3, 4)
+    qcow2_signal_corruption(BlockDriverState *bs, bool fatal, const char *fmt, ...);
 
 #endif

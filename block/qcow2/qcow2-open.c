@@ -8,8 +8,9 @@
 #include "block/block-image.h"
 
 #include "../node.h" /* co_call(): closing has to run coroutine code */
+#include "block/block-image.h"
+
 #include "qcow2-bitmap.h"
-#include "qcow2-check.h"
 #include "qcow2-file-end.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-map.h"
@@ -25,22 +26,70 @@
 typedef struct OpenOptions {
     uint64_t l2_cache, l2_entry, refcount_cache;
     bool pass_discard, pass_discard_snapshot;
+    unsigned overlap_check;
 } OpenOptions;
 
-static int take_overlap_check(BlockOptions *options, Error **errp)
-{
-    static const char *const modes[] = { "none", "constant", "cached", "all" };
-    g_autofree char *mode = blk_options_take(options, "overlap-check");
+/* Kinds of metadata by the names that their options have. */
+static const struct {
+    const char *option;
+    Qcow2MetaKind kind;
+} overlap_options[] = {
+    { "overlap-check.main-header", QCOW2_META_HEADER },
+    { "overlap-check.active-l1", QCOW2_META_L1 },
+    { "overlap-check.active-l2", QCOW2_META_L2 },
+    { "overlap-check.refcount-table", QCOW2_META_REFTABLE },
+    { "overlap-check.refcount-block", QCOW2_META_REFBLOCK },
+    { "overlap-check.snapshot-table", QCOW2_META_SNAPSHOTS },
+    { "overlap-check.inactive-l1", QCOW2_META_SNAPSHOT_L1 },
+    { "overlap-check.inactive-l2", QCOW2_META_INACTIVE_L2 },
+    { "overlap-check.bitmap-directory", QCOW2_META_BITMAPS },
+};
 
-    for (size_t i = 0; mode && i < G_N_ELEMENTS(modes); i++) {
-        if (!strcmp(mode, modes[i])) {
-            return 0; /* the check costs so little that it is always made */
+static int overlap_template(const char *name, unsigned *kinds, Error **errp)
+{
+    static const struct {
+        const char *name;
+        unsigned kinds;
+    } modes[] = {
+        { "none", 0 },
+        { "constant", 1U << QCOW2_META_HEADER | 1U << QCOW2_META_L1 | 1U << QCOW2_META_REFTABLE |
+                      1U << QCOW2_META_SNAPSHOTS | 1U << QCOW2_META_BITMAPS },
+        { "cached", QCOW2_OVERLAP_CACHED },
+        { "all", QCOW2_OVERLAP_CACHED | 1U << QCOW2_META_INACTIVE_L2 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        if (!strcmp(name, modes[i].name)) {
+            *kinds = modes[i].kinds;
+            return 0;
         }
     }
-    if (mode) {
-        error_setg(errp, "Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are"
-                   " any of the following: none, constant, cached, all", mode);
+    error_setg(errp, "Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are any of"
+               " the following: none, constant, cached, all", name);
+    return -EINVAL;
+}
+
+static int take_overlap_check(BlockOptions *options, unsigned *kinds, Error **errp)
+{
+    g_autofree char *mode = blk_options_take(options, "overlap-check");
+    g_autofree char *other = blk_options_take(options, "overlap-check.template");
+
+    if (mode && other && strcmp(mode, other) != 0) {
+        error_setg(errp, "Conflicting values for qcow2 options 'overlap-check' ('%s') and"
+                   " 'overlap-check.template' ('%s')", mode, other);
         return -EINVAL;
+    }
+    if (overlap_template(mode ?: other ?: "cached", kinds, errp) < 0) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(overlap_options); i++) {
+        unsigned bit = 1U << overlap_options[i].kind;
+        bool on = *kinds & bit;
+
+        if (blk_options_take_bool(options, overlap_options[i].option, &on, errp) < 0) {
+            return -EINVAL;
+        }
+        *kinds = on ? *kinds | bit : *kinds & ~bit;
     }
     return 0;
 }
@@ -86,7 +135,7 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
         blk_options_take_bool(options, "pass-discard-other", &ignored, errp) < 0) {
         return -EINVAL;
     }
-    return take_overlap_check(options, errp);
+    return take_overlap_check(options, &o->overlap_check, errp);
 }
 
 /* --- the header --- */
@@ -167,24 +216,26 @@ static void set_geometry(BDRVQcow2State *s, const OpenOptions *o)
 
 /* --- tables --- */
 
-/* A table from the file; what lies behind the end of the file is zero. */
-static int read_table(BlockDriverState *bs, const char *what, uint64_t offset, uint64_t bytes,
+/*
+ * A table from the file; what lies behind the end of the file is zero. A whole table that does
+ * is damage, which only a check opens: the disk would seem to be empty.
+ */
+static int read_table(BlockDriverState *bs, const char *failed, uint64_t offset, uint64_t bytes,
                       int64_t file_length, uint8_t **table, Error **errp)
 {
-    uint64_t there;
+    uint64_t there = offset < (uint64_t)file_length ? MIN(bytes, file_length - offset) : 0;
     int ret = -ENOMEM;
 
-    if (bytes && offset >= (uint64_t)file_length) {
-        error_setg(errp, "%s 0x%" PRIx64 " lies beyond the end of the file", what, offset);
+    if (bytes && !there && !(bs->open_flags & BDRV_O_CHECK)) {
+        error_setg(errp, "%s: it lies beyond the end of the file", failed);
         return -EINVAL;
     }
     *table = g_try_malloc0(MAX(bytes, (uint64_t)1));
-    there = MIN(bytes, file_length - offset);
     if (*table) {
         ret = there ? bdrv_pread(bs->file, offset, there, *table, 0) : 0;
     }
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not read the table at %s", what);
+        error_setg_errno(errp, -ret, "%s", failed);
     }
     return ret;
 }
@@ -197,8 +248,8 @@ static int read_l1(BlockDriverState *bs, int64_t file_length, Error **errp)
 
     s->l1_size = s->hdr.l1_size;
     s->l1_table_offset = s->hdr.l1_table_offset;
-    ret = read_table(bs, "l1_table_offset", s->l1_table_offset, s->l1_size * 8ULL, file_length,
-                     &raw, errp);
+    ret = read_table(bs, "Could not read L1 table", s->l1_table_offset, s->l1_size * 8ULL,
+                     file_length, &raw, errp);
     s->l1 = (uint64_t *)raw;
     for (uint32_t i = 0; ret == 0 && i < s->l1_size; i++) {
         s->l1[i] = GUINT64_FROM_BE(s->l1[i]);
@@ -216,8 +267,8 @@ static int read_refcount_table(BlockDriverState *bs, const OpenOptions *o, int64
     int ret;
 
     bdrv_co_debug_event(bs->file->bs, BLKDBG_REFTABLE_LOAD); /* nothing to hold yet */
-    ret = read_table(bs, "refcount_table_offset", s->hdr.refcount_table_offset, bytes,
-                     file_length, &raw, errp);
+    ret = read_table(bs, "Could not initialize refcount handling", s->hdr.refcount_table_offset,
+                     bytes, file_length, &raw, errp);
     if (ret < 0) {
         return ret;
     }
@@ -268,7 +319,7 @@ static int read_snapshots(BlockDriverState *bs, Error **errp)
 }
 
 /* After read_snapshots(). */
-static int build_map(BlockDriverState *bs, Error **errp)
+static void build_map(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
 
@@ -293,12 +344,6 @@ static int build_map(BlockDriverState *bs, Error **errp)
         qcow2_map_add(s, QCOW2_META_BITMAPS, s->hdr.bitmaps.directory_offset,
                       s->hdr.bitmaps.directory_size);
     }
-    if (s->map_conflict && !(bs->open_flags & BDRV_O_CHECK)) {
-        error_setg(errp, "qcow2: Image is corrupt: two metadata structures claim the cluster at"
-                   " 0x%" PRIx64 "; cannot be opened read/write", s->map_conflict_at);
-        return -EINVAL;
-    }
-    return 0;
 }
 
 /* --- files beside this one --- */
@@ -401,6 +446,9 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     if (ret == 0) {
         ret = read_header(bs, &s->hdr, &file_length, errp);
     }
+    if (ret == 0 && !(flags & BDRV_O_CHECK)) {
+        ret = qcow2_header_check_repairable(&s->hdr, errp);
+    }
     if (ret == 0) {
         ret = check_supported(&s->hdr, flags, errp);
     }
@@ -409,6 +457,7 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     }
     set_geometry(s, &o);
     s->writable = (flags & BDRV_O_RDWR) && !bs->read_only;
+    s->overlap_check = o.overlap_check;
     s->may_discard_host = o.pass_discard;
     s->may_discard_snapshots = o.pass_discard_snapshot;
     ret = open_data_file(bs, options, flags, errp);
@@ -422,7 +471,7 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
         ret = read_snapshots(bs, errp);
     }
     if (ret == 0 && s->writable) {
-        ret = build_map(bs, errp);
+        build_map(bs);
     }
     if (ret == 0) {
         ret = qcow2_l2cache_init(s, o.l2_cache, errp);
@@ -430,22 +479,22 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     return ret == 0 ? qcow2_bitmaps_open(bs, errp) : ret;
 }
 
-/* The last writer postponed refcounts and then did not get to write them. */
+/*
+ * The last writer postponed refcounts and then did not get to write them. Other damage may stay:
+ * whoever meets it is told.
+ */
 static int repair_dirty(BlockDriverState *bs, Error **errp)
 {
-    Qcow2CheckResult result;
-    int ret = qcow2_check(bs, &result, QCOW2_FIX_LEAKS | QCOW2_FIX_ERRORS, NULL, NULL);
+    BdrvCheckResult result;
+    int ret = bdrv_check(bs, &result, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
 
+    if (ret == 0 && result.check_errors) {
+        ret = -EIO;
+    }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not repair dirty image");
-        return ret;
     }
-    if (result.corruptions || result.check_errors) {
-        error_setg(errp, "Could not repair dirty image: %" PRIu64 " corruptions are left",
-                   result.corruptions + result.check_errors);
-        return -EIO;
-    }
-    return 0;
+    return ret;
 }
 
 int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)

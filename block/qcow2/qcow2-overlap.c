@@ -9,8 +9,9 @@
 #include "qcow2-map.h"
 
 static const char *const kind_names[] = {
-    "guest data", "the header", "the active L1 table", "an L2 table", "the refcount table",
-    "a refcount block", "the snapshot table", "a snapshot's L1 table", "the bitmap directory",
+    "data", "qcow2_header", "active L1 table", "active L2 table", "refcount table",
+    "refcount block", "snapshot table", "inactive L1 table", "inactive L2 table",
+    "bitmap directory",
 };
 
 #define MAP_WORDS 2 /* before the slots */
@@ -27,6 +28,7 @@ void qcow2_map_init(BDRVQcow2State *s)
 {
     qemu_mutex_init(&s->map_lock);
     s->old_maps = g_ptr_array_new_with_free_func(g_free);
+    s->map_several = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     s->map = new_map(256);
 }
 
@@ -35,6 +37,7 @@ void qcow2_map_destroy(BDRVQcow2State *s)
     if (s->map) {
         g_free(s->map);
         g_ptr_array_free(s->old_maps, true);
+        g_hash_table_destroy(s->map_several);
         qemu_mutex_destroy(&s->map_lock);
     }
 }
@@ -78,6 +81,36 @@ static void grow(BDRVQcow2State *s)
     qatomic_rcu_set(&s->map, map);
 }
 
+const char *qcow2_meta_name(Qcow2MetaKind kind)
+{
+    return kind_names[kind];
+}
+
+static bool is_inactive(Qcow2MetaKind kind)
+{
+    return kind == QCOW2_META_SNAPSHOT_L1 || kind == QCOW2_META_INACTIVE_L2;
+}
+
+/* Under map_lock. @kind claims a cluster that @slot says is another's. */
+static void add_claim(BDRVQcow2State *s, uint64_t *slot, Qcow2MetaKind kind)
+{
+    Qcow2MetaKind there = *slot & 0xff;
+    uint64_t cluster = (*slot >> 8) - 1;
+    unsigned kinds = 1U << kind;
+
+    if (there == kind && is_inactive(kind)) {
+        return;
+    }
+    if (there == QCOW2_META_SEVERAL) {
+        kinds |= GPOINTER_TO_UINT(g_hash_table_lookup(s->map_several, &cluster));
+    } else {
+        kinds |= 1U << there;
+    }
+    g_hash_table_replace(s->map_several, g_memdup2(&cluster, sizeof(cluster)),
+                         GUINT_TO_POINTER(kinds));
+    qatomic_set(slot, (cluster + 1) << 8 | QCOW2_META_SEVERAL);
+}
+
 void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes)
 {
     uint64_t first = offset >> s->cluster_bits;
@@ -95,13 +128,7 @@ void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint6
         }
         slot = find(s->map, c);
         if (*slot & 0xff) {
-            bool harmless = kind == QCOW2_META_SNAPSHOT_L1 &&
-                            (*slot & 0xff) == QCOW2_META_SNAPSHOT_L1;
-
-            if (!harmless && !s->map_conflict) {
-                s->map_conflict = true;
-                s->map_conflict_at = c << s->cluster_bits;
-            }
+            add_claim(s, slot, kind);
             continue;
         }
         s->map[1] += *slot == 0;
@@ -126,11 +153,78 @@ void qcow2_map_remove(BDRVQcow2State *s, uint64_t offset, uint64_t bytes)
     qemu_mutex_unlock(&s->map_lock);
 }
 
+void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind)
+{
+    qemu_mutex_lock(&s->map_lock);
+    for (uint64_t i = 0; i <= s->map[0]; i++) {
+        uint64_t word = s->map[MAP_WORDS + i], cluster = (word >> 8) - 1;
+        unsigned kinds;
+
+        if ((word & 0xff) == kind) {
+            s->map[MAP_WORDS + i] = word & ~UINT64_C(0xff);
+        } else if ((word & 0xff) == QCOW2_META_SEVERAL) {
+            kinds = GPOINTER_TO_UINT(g_hash_table_lookup(s->map_several, &cluster));
+            kinds &= ~(1U << kind);
+            if (!kinds || is_power_of_2(kinds)) {
+                s->map[MAP_WORDS + i] = (word & ~UINT64_C(0xff)) | (kinds ? ctz32(kinds) : 0);
+            } else {
+                g_hash_table_replace(s->map_several, g_memdup2(&cluster, sizeof(cluster)),
+                                     GUINT_TO_POINTER(kinds));
+            }
+        }
+    }
+    qemu_mutex_unlock(&s->map_lock);
+}
+
 Qcow2MetaKind qcow2_map_get(const BDRVQcow2State *s, uint64_t offset)
 {
     uint64_t *map = qatomic_rcu_read(&s->map);
 
     return qatomic_read(find(map, offset >> s->cluster_bits)) & 0xff;
+}
+
+/* All that claims the cluster, as bits; but not @own, unless it does so several times. */
+static unsigned others(BDRVQcow2State *s, uint64_t offset, Qcow2MetaKind own)
+{
+    Qcow2MetaKind there = qcow2_map_get(s, offset);
+    uint64_t cluster = offset >> s->cluster_bits;
+    unsigned kinds = 1U << there;
+
+    if (there == QCOW2_META_SEVERAL) {
+        qemu_mutex_lock(&s->map_lock);
+        kinds = GPOINTER_TO_UINT(g_hash_table_lookup(s->map_several, &cluster));
+        qemu_mutex_unlock(&s->map_lock);
+        return is_power_of_2(kinds) ? kinds : kinds & ~(1U << own);
+    }
+    return kinds & ~(1U << own) & ~(1U << QCOW2_META_NONE);
+}
+
+static void coroutine_fn signal_overlap(BlockDriverState *bs, unsigned kinds)
+{
+    qcow2_signal_corruption(bs, true, "Preventing invalid write on metadata (overlaps with %s)",
+                            kind_names[ctz32(kinds)]);
+}
+
+int coroutine_fn qcow2_co_check_alloc(BlockDriverState *bs, const char *what, uint64_t offset,
+                                      uint64_t bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    for (uint64_t at = offset; at < offset + bytes; at += s->cluster_size) {
+        unsigned kinds = others(s, at, QCOW2_META_NONE);
+
+        if (likely(!kinds)) {
+            continue;
+        }
+        if (at == 0 && what) {
+            qcow2_signal_corruption(bs, true, "Preventing invalid allocation of %s at offset 0",
+                                    what);
+        } else {
+            signal_overlap(bs, kinds);
+        }
+        return -EIO;
+    }
+    return 0;
 }
 
 int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
@@ -143,11 +237,14 @@ int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
         return -EIO;
     }
     for (uint64_t at = offset; at < end; at = qcow2_cluster_start(s, at) + s->cluster_size) {
-        Qcow2MetaKind there = qcow2_map_get(s, at);
+        unsigned kinds;
 
-        if (unlikely(there != kind)) {
-            qcow2_signal_corruption(bs, "a write of %s to offset 0x%" PRIx64 " would hit %s",
-                                    kind_names[kind], at, kind_names[there]);
+        if (likely(qcow2_map_get(s, at) == kind)) {
+            continue;
+        }
+        kinds = others(s, at, kind) & s->overlap_check;
+        if (unlikely(kinds)) {
+            signal_overlap(bs, kinds);
             return -EIO;
         }
     }

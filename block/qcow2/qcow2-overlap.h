@@ -20,21 +20,39 @@ typedef enum Qcow2MetaKind {
     QCOW2_META_REFBLOCK,
     QCOW2_META_SNAPSHOTS,
     QCOW2_META_SNAPSHOT_L1,
+    QCOW2_META_INACTIVE_L2,
     QCOW2_META_BITMAPS,
+    QCOW2_META_SEVERAL, /* claimed more than once: see there */
 } Qcow2MetaKind;
+
+/* Kinds to look for before a write, as bits; the option overlap-check. */
+#define QCOW2_OVERLAP_CACHED                                                                  \
+    ((1U << QCOW2_META_SEVERAL) - 1 - (1U << QCOW2_META_NONE) - (1U << QCOW2_META_INACTIVE_L2))
 
 void qcow2_map_init(BDRVQcow2State *s);
 void qcow2_map_destroy(BDRVQcow2State *s);
 
 /*
- * Enters the clusters of a structure. One that is there already, other than as SNAPSHOT_L1, is a
- * conflict: s->map_conflict_at remembers the first. Any thread.
+ * Enters the clusters of a structure. One that is there already becomes SEVERAL: whatever is
+ * written there would damage something, so nothing is. (Of inactive tables, which are not
+ * written, any number may share a cluster.) Any thread.
  */
 void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes);
 void qcow2_map_remove(BDRVQcow2State *s, uint64_t offset, uint64_t bytes);
+/* Forgets all clusters of a kind. Nothing may be in flight. */
+void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind);
+/* "active L2 table", as messages call it. */
+const char *qcow2_meta_name(Qcow2MetaKind kind);
 
 /* What the cluster of a host offset holds. Any thread. */
 Qcow2MetaKind qcow2_map_get(const BDRVQcow2State *s, uint64_t offset);
+
+/*
+ * Where new clusters are to go: 0, or -EIO after the image has been marked corrupt, as there is
+ * metadata that the refcounts do not know of. @what: "data cluster", for the message.
+ */
+int coroutine_fn qcow2_co_check_alloc(BlockDriverState *bs, const char *what, uint64_t offset,
+                                      uint64_t bytes);
 
 /*
  * Is it right to write this range of the image file as @kind? 0, or -EIO after the image has

@@ -160,9 +160,14 @@ int coroutine_fn qcow2_co_preadv_part(BlockDriverState *bs, int64_t offset, int6
                                       BdrvRequestFlags flags)
 {
     BDRVQcow2State *s = bs->opaque;
-    unsigned *users = qcow2_request_begin(s);
+    unsigned *users;
     uint64_t host;
     int ret;
+
+    if (unlikely(qatomic_read(&s->dead))) {
+        return -ENOMEDIUM;
+    }
+    users = qcow2_request_begin(s);
 
     if (likely(qcow2_map_direct(s, offset, bytes, false, &host))) {
         bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_AIO);

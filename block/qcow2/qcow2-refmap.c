@@ -4,7 +4,7 @@
 
 #include "qemu/osdep.h"
 
-#define MAX_CHUNKS (1U << 20)
+#define MAX_CHUNKS (1U << 16)
 
 typedef struct Chunk {
     uint64_t number;
@@ -22,12 +22,34 @@ void qcow2_refmap_destroy(Qcow2RefMap *m)
     g_hash_table_destroy(m->chunks);
 }
 
+bool qcow2_refmap_any(const Qcow2RefMap *m, uint64_t first, uint64_t count)
+{
+    uint64_t number = first / QCOW2_REFMAP_CHUNK;
+
+    for (; number <= (first + count - 1) / QCOW2_REFMAP_CHUNK; number++) {
+        if (g_hash_table_contains(m->chunks, &number)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t qcow2_refmap_get(const Qcow2RefMap *m, uint64_t cluster)
 {
     uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
     const Chunk *c = g_hash_table_lookup(m->chunks, &number);
 
     return c ? c->counts[cluster % QCOW2_REFMAP_CHUNK] : 0;
+}
+
+void qcow2_refmap_clear(Qcow2RefMap *m, uint64_t cluster)
+{
+    uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
+    Chunk *c = g_hash_table_lookup(m->chunks, &number);
+
+    if (c) {
+        c->counts[cluster % QCOW2_REFMAP_CHUNK] = 0;
+    }
 }
 
 int qcow2_refmap_add(Qcow2RefMap *m, uint64_t cluster)

@@ -130,9 +130,11 @@ typedef struct BDRVQcow2State {
     bool may_discard_snapshots;  /* so are those that belonged to a snapshot */
     Qcow2Header hdr;             /* as it was at open; the fields below supersede it */
     bool writable;               /* opened for writing, nothing speaks against it */
+    unsigned overlap_check;      /* kinds of metadata that writes are kept off, as bits */
 
     /* --- any thread, atomic --- */
     bool corrupt;                /* damage, or it is not known what the disk holds: no more writes */
+    bool dead;                   /* damage while writable: no more requests at all */
     bool corruption_reported;
     bool first_write_done;       /* qcow2-first-write.h */
     Qcow2Holes holes;
@@ -170,8 +172,7 @@ typedef struct BDRVQcow2State {
     QemuMutex map_lock;
     uint64_t *map;               /* atomic pointer to a table; see there */
     GPtrArray *old_maps;
-    bool map_conflict;           /* two structures claimed the same cluster, */
-    uint64_t map_conflict_at;    /* the one at this host offset first */
+    GHashTable *map_several;     /* cluster -> kinds as bits, for clusters claimed repeatedly */
 
     /* --- epochs of requests --- */
     uint64_t epoch;              /* atomic; advanced under wb_lock */

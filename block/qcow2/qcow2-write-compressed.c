@@ -79,7 +79,7 @@ static int coroutine_fn link_stream(BlockDriverState *bs, uint64_t guest, uint64
     qcow2_set_entry(s, slot, index, word);
     qcow2_slot_change_end(&s->l2, slot);
     qcow2_slot_set_dirty(&s->l2, slot);
-    qcow2_drop_entry(s, old);
+    qcow2_drop_entry(bs, old);
     s->l2_depends = true;
     qemu_mutex_unlock(&s->meta);
     return 0;

@@ -37,7 +37,7 @@ int coroutine_fn qcow2_co_begin_change(BlockDriverState *bs)
         return -EACCES;
     }
     if (unlikely(qatomic_read(&s->corrupt))) {
-        return -EIO;
+        return qatomic_read(&s->dead) ? -ENOMEDIUM : -EIO;
     }
     return qcow2_co_before_write(bs);
 }
@@ -60,12 +60,17 @@ void qcow2_set_entry(BDRVQcow2State *s, unsigned slot, unsigned index, const uin
     }
 }
 
-void qcow2_drop_entry(BDRVQcow2State *s, const uint64_t word[2])
+void qcow2_drop_entry(BlockDriverState *bs, const uint64_t word[2])
 {
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t host = word[0] & QCOW2_L2_OFFSET_MASK;
+
     if (word[0] & QCOW2_OFLAG_COMPRESSED) {
         qcow2_free_compressed_later(s, word[0]);
-    } else if ((word[0] & QCOW2_L2_OFFSET_MASK) && !s->external) {
-        qcow2_free_later(s, word[0] & QCOW2_L2_OFFSET_MASK);
+    } else if (unlikely(qcow2_in_cluster(s, host))) {
+        qcow2_signal_corruption(bs, false, "Cannot free unaligned cluster %#" PRIx64, host);
+    } else if (host && !s->external) {
+        qcow2_free_later(s, host);
     }
 }
 
@@ -314,7 +319,7 @@ static int coroutine_fn link_plan(BlockDriverState *bs, const Plan *plan)
         new_entry(s, plan, guest, old, word);
         qcow2_set_entry(s, slot, index + i, word);
         if (!plan->keep) {
-            qcow2_drop_entry(s, old);
+            qcow2_drop_entry(bs, old);
         }
     }
     qcow2_slot_change_end(&s->l2, slot);

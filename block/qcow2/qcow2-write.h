@@ -15,7 +15,7 @@ int coroutine_fn qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t 
                                                   size_t qiov_offset);
 
 /* Under meta: what the old words of an entry referred to is not needed any more. */
-void qcow2_drop_entry(BDRVQcow2State *s, const uint64_t word[2]);
+void qcow2_drop_entry(BlockDriverState *bs, const uint64_t word[2]);
 
 /* Under meta, between slot_change_begin and _end: replaces entry @index of the slot. */
 void qcow2_set_entry(BDRVQcow2State *s, unsigned slot, unsigned index, const uint64_t word[2]);

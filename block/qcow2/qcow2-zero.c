@@ -124,7 +124,7 @@ static void change_slot(BlockDriverState *bs, unsigned slot, uint64_t offset, ui
             qcow2_set_entry(s, slot, index, word);
             any = true;
             if (drop) {
-                qcow2_drop_entry(s, old);
+                qcow2_drop_entry(bs, old);
             }
         }
     }
@@ -156,18 +156,18 @@ static int coroutine_fn check_parts(BlockDriverState *bs, uint64_t offset, uint6
 
     while (offset < end) {
         Qcow2Extent ext;
-        int ret = qcow2_co_map(bs, offset, end - offset, &ext);
-        uint64_t first = qcow2_cluster_start(s, offset);
-        bool whole = first == offset && (end - first >= s->cluster_size ||
-                                         end >= qatomic_read(&s->size));
+        uint64_t next = qcow2_cluster_start(s, offset) + s->cluster_size;
+        bool whole = !qcow2_in_cluster(s, offset) && (next <= end ||
+                                                      end >= qatomic_read(&s->size));
+        int ret = whole ? 0 : qcow2_co_map(bs, offset, end - offset, &ext);
 
         if (ret < 0) {
             return ret;
         }
-        if (ext.kind == QCOW2_COMPRESSED && !whole) {
+        if (!whole && ext.kind == QCOW2_COMPRESSED) {
             return -ENOTSUP;
         }
-        offset += ext.bytes;
+        offset = next;
     }
     return 0;
 }

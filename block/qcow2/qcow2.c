@@ -21,6 +21,7 @@
 
 #include "qcow2-backing.h"
 #include "qcow2-bitmap.h"
+#include "qcow2-check.h"
 #include "qcow2-create.h"
 #include "qcow2-info.h"
 #include "qcow2-empty.h"
@@ -103,6 +104,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_change_backing_file = qcow2_co_change_backing_file,
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
+    .bdrv_co_check = qcow2_co_check,
     .bdrv_get_specific_info = qcow2_get_specific_info,
     .bdrv_snapshot_create = qcow2_snapshot_create,
     .bdrv_snapshot_goto = qcow2_snapshot_goto,

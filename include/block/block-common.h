@@ -144,4 +144,26 @@ typedef struct BlockCreateOption {
     const char *def_value; /* NULL: none */
 } BlockCreateOption;
 
+/* --- checks, see bdrv_check() in block-image.h --- */
+
+typedef enum BdrvCheckMode {
+    BDRV_FIX_LEAKS = 1,
+    BDRV_FIX_ERRORS = 2,
+} BdrvCheckMode;
+
+typedef struct BlockFragInfo {
+    uint64_t allocated_clusters;
+    uint64_t total_clusters; /* of the virtual disk */
+    uint64_t fragmented_clusters;
+    uint64_t compressed_clusters;
+} BlockFragInfo;
+
+/* A leak wastes space, a corruption endangers data; a check error: it could not be told. */
+typedef struct BdrvCheckResult {
+    int corruptions, leaks, check_errors; /* left */
+    int corruptions_fixed, leaks_fixed;
+    int64_t image_end_offset; /* bytes: behind the last cluster in use; 0: not known */
+    BlockFragInfo bfi;
+} BdrvCheckResult;
+
 #endif

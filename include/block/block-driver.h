@@ -171,6 +171,9 @@ struct BlockDriver {
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
     int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(BlockDriverState *bs);
     int coroutine_fn (*bdrv_co_get_info)(BlockDriverState *bs, BlockDriverInfo *bdi);
+    /* See bdrv_check(); @result comes zeroed. NULL: the format has no checks. */
+    int coroutine_fn (*bdrv_co_check)(BlockDriverState *bs, BdrvCheckResult *result,
+                                      BdrvCheckMode fix);
     /*
      * What only this format knows of an image, for `info`: a map of typed values with the
      * names of QEMU's ImageInfoSpecific ("refcount-bits"), nested by dots. NULL: nothing, or

@@ -161,6 +161,16 @@ int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, int64
 int bdrv_is_allocated_above(BlockDriverState *bs, BlockDriverState *base, bool include_base,
                             int64_t offset, int64_t bytes, int64_t *pnum);
 
+/* --- checks --- */
+
+/*
+ * Checks an image (opened with BDRV_O_CHECK, so that damage does not prevent that), and repairs
+ * what @fix (BDRV_FIX_*) allows if it is open for writing. Findings go to stderr, a line each;
+ * @res counts them. 0 when the check could be made, whatever it found; -ENOTSUP for formats
+ * without checks, or -errno. Nothing else may use the image meanwhile. Not in a coroutine.
+ */
+int bdrv_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix);
+
 /* --- break points (block/debug.c): -ENOTSUP where no node has them, as blkdebug does --- */
 
 /* Requests that raise @event from now on stop there, and are named @tag. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What qcow2 images have beyond other images: facts for tools, and the check. Home
+ * What qcow2 images have beyond other images: facts for tools. Home
  * thread, not in a coroutine.
  */
 #ifndef BLOCK_QCOW2_H
@@ -27,29 +27,6 @@ typedef struct BlockQcow2Info {
 
 /* False when the node is no qcow2 image. */
 bool bdrv_qcow2_get_info(BlockDriverState *bs, BlockQcow2Info *info);
-
-#define QCOW2_FIX_LEAKS  1U
-#define QCOW2_FIX_ERRORS 2U
-
-/* What qemu-img check reports. A leak wastes space; a corruption endangers data. */
-typedef struct Qcow2CheckResult {
-    uint64_t corruptions, leaks, check_errors; /* left */
-    uint64_t corruptions_fixed, leaks_fixed;
-    uint64_t image_end_offset; /* bytes: behind the last cluster in use */
-    uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
-} Qcow2CheckResult;
-
-/* Called for each finding, one line of text. */
-typedef void Qcow2CheckReport(void *opaque, const char *line);
-
-/*
- * Checks an image (opened with BDRV_O_CHECK, so that damage does not prevent that), and
- * repairs what @fix (QCOW2_FIX_*) allows if it is open for writing. 0 when the check could be made,
- * whatever it found; -ENOTSUP for other formats, or -errno. Nothing else may use the image
- * meanwhile. @report may be NULL.
- */
-int bdrv_qcow2_check(BlockDriverState *bs, Qcow2CheckResult *result, unsigned fix,
-                     Qcow2CheckReport *report, void *opaque);
 
 G_END_DECLS
 #pragma GCC visibility pop

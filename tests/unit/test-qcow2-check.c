@@ -44,20 +44,15 @@ static void must(const char *fmt, ...)
     }
 }
 
-static void note(void *opaque, const char *line)
-{
-    g_test_message("%s", line);
-}
-
-static Qcow2CheckResult check(unsigned fix)
+static BdrvCheckResult check(BdrvCheckMode fix)
 {
     BlockOptions *o = blk_options_new();
-    Qcow2CheckResult r;
+    BdrvCheckResult r;
     BlockBackend *blk;
 
     blk_options_set(o, "driver", "qcow2");
     blk = blk_new_open(path, NULL, o, BDRV_O_CHECK | (fix ? BDRV_O_RDWR : 0), &error_abort);
-    g_assert_cmpint(bdrv_qcow2_check(blk_bs(blk), &r, fix, note, NULL), ==, 0);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, fix), ==, 0);
     blk_unref(blk);
     return r;
 }
@@ -68,11 +63,11 @@ static uint64_t member(json_t *report, const char *name)
 }
 
 /* Both say the same of the image at path. */
-static Qcow2CheckResult same_report(void)
+static BdrvCheckResult same_report(void)
 {
     g_autofree char *line = g_strdup_printf("qemu-img check -f qcow2 --output=json %s", path);
     g_autofree char *out = NULL;
-    Qcow2CheckResult r = check(0);
+    BdrvCheckResult r = check(0);
     json_t *report;
 
     run_out(&out, line);
@@ -81,11 +76,11 @@ static Qcow2CheckResult same_report(void)
     g_assert_cmpuint(r.corruptions, ==, member(report, "corruptions"));
     g_assert_cmpuint(r.leaks, ==, member(report, "leaks"));
     g_assert_cmpuint(r.check_errors, ==, member(report, "check-errors"));
-    g_assert_cmpuint(r.total_clusters, ==, member(report, "total-clusters"));
-    g_assert_cmpuint(r.allocated_clusters, ==, member(report, "allocated-clusters"));
-    g_assert_cmpuint(r.fragmented_clusters, ==, member(report, "fragmented-clusters"));
-    g_assert_cmpuint(r.compressed_clusters, ==, member(report, "compressed-clusters"));
-    g_assert_cmpuint(r.image_end_offset, ==, member(report, "image-end-offset"));
+    g_assert_cmpuint(r.bfi.total_clusters, ==, member(report, "total-clusters"));
+    g_assert_cmpuint(r.bfi.allocated_clusters, ==, member(report, "allocated-clusters"));
+    g_assert_cmpuint(r.bfi.fragmented_clusters, ==, member(report, "fragmented-clusters"));
+    g_assert_cmpuint(r.bfi.compressed_clusters, ==, member(report, "compressed-clusters"));
+    g_assert_cmpint(r.image_end_offset, ==, member(report, "image-end-offset"));
     json_decref(report);
     return r;
 }
@@ -129,7 +124,7 @@ static void sound_images(void)
 {
     for (size_t i = 0; have_qemu && i < G_N_ELEMENTS(options); i++) {
         make(options[i]);
-        Qcow2CheckResult r = same_report();
+        BdrvCheckResult r = same_report();
         g_assert_cmpuint(r.leaks + r.corruptions, ==, 0);
     }
 }
@@ -145,7 +140,7 @@ static void snapshots_are_counted(void)
     must("qemu-io -f qcow2 -c 'write -P 9 64k 100k' %s", path);
     must("qemu-img snapshot -c two %s", path);
     must("qemu-img bitmap --add -f qcow2 %s b0", path);
-    Qcow2CheckResult r = same_report();
+    BdrvCheckResult r = same_report();
     g_assert_cmpuint(r.leaks + r.corruptions, ==, 0);
 }
 
@@ -188,7 +183,7 @@ static void set_refcount(uint64_t cluster, uint16_t value)
 
 static void leaks_are_repaired(void)
 {
-    Qcow2CheckResult r;
+    BdrvCheckResult r;
 
     if (!have_qemu) {
         g_test_skip("no qemu-img");
@@ -200,14 +195,14 @@ static void leaks_are_repaired(void)
     set_refcount(10, 65535);
     r = same_report();
     g_assert_cmpuint(r.leaks, ==, 3);
-    r = check(QCOW2_FIX_LEAKS);
+    r = check(BDRV_FIX_LEAKS);
     g_assert_cmpuint(r.leaks_fixed, ==, 3);
     must("qemu-img check -q -f qcow2 %s", path);
 }
 
 static void lost_refcounts_are_repaired(void)
 {
-    Qcow2CheckResult r;
+    BdrvCheckResult r;
 
     if (!have_qemu) {
         g_test_skip("no qemu-img");
@@ -219,7 +214,7 @@ static void lost_refcounts_are_repaired(void)
     }
     r = same_report();
     g_assert_cmpuint(r.corruptions, >, 0);
-    r = check(QCOW2_FIX_LEAKS | QCOW2_FIX_ERRORS);
+    r = check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
     g_assert_cmpuint(r.corruptions, ==, 0);
     must("qemu-img check -q -f qcow2 %s", path);
     must("qemu-io -f qcow2 -c 'read -P 1 0 300k' -c 'read -P 4 3M 64k' %s", path);
@@ -229,7 +224,7 @@ static void lost_refcounts_are_repaired(void)
 static void lost_refcount_block_is_replaced(void)
 {
     uint64_t zero = 0;
-    Qcow2CheckResult r;
+    BdrvCheckResult r;
 
     if (!have_qemu) {
         g_test_skip("no qemu-img");
@@ -237,7 +232,7 @@ static void lost_refcount_block_is_replaced(void)
     }
     make("cluster_size=64k");
     poke(peek64(offsetof(Qcow2DiskHeader, refcount_table_offset)), &zero, 8);
-    r = check(QCOW2_FIX_LEAKS | QCOW2_FIX_ERRORS);
+    r = check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
     g_assert_cmpuint(r.corruptions, ==, 0);
     must("qemu-img check -q -f qcow2 %s", path);
     must("qemu-io -f qcow2 -c 'read -P 1 0 300k' -c 'read -P 4 3M 64k' %s", path);
@@ -246,7 +241,7 @@ static void lost_refcount_block_is_replaced(void)
 static void copied_flags_are_repaired(void)
 {
     uint64_t l1, l2, entry;
-    Qcow2CheckResult r;
+    BdrvCheckResult r;
 
     if (!have_qemu) {
         g_test_skip("no qemu-img");
@@ -259,7 +254,7 @@ static void copied_flags_are_repaired(void)
     poke(l2, &entry, 8);
     r = same_report();
     g_assert_cmpuint(r.corruptions, ==, 1);
-    r = check(QCOW2_FIX_ERRORS);
+    r = check(BDRV_FIX_ERRORS);
     g_assert_cmpuint(r.corruptions_fixed, ==, 1);
     must("qemu-img check -q -f qcow2 %s", path);
 }
