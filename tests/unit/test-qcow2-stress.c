@@ -352,10 +352,10 @@ static void note(void *opaque, const char *line)
 static void check(const Stress *s)
 {
     BlockBackend *blk = open_image(s, BDRV_O_CHECK);
-    Qcow2CheckResult r;
+    BdrvCheckResult r;
 
-    g_assert_cmpint(bdrv_qcow2_check(blk_bs(blk), &r, 0, note, NULL), ==, 0);
-    g_assert_cmpuint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, 0), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
     blk_unref(blk);
 }
 
