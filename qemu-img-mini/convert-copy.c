@@ -113,8 +113,11 @@ struct Copy {
 
 /* --- errors --- */
 
-/* The first failure is reported, the others follow from it or from the same cause. */
-static void G_GNUC_PRINTF(2, 3) fail(Copy *c, const char *fmt, ...)
+/*
+ * The first failure is reported, the others follow from it or from the same cause. Scripts get
+ * qemu-img's words alone; people are told what it means. @s: the source that it is about, or NULL.
+ */
+static void G_GNUC_PRINTF(3, 4) fail(Copy *c, const CopySource *s, const char *fmt, ...)
 {
     va_list ap;
 
@@ -126,6 +129,11 @@ static void G_GNUC_PRINTF(2, 3) fail(Copy *c, const char *fmt, ...)
     va_start(ap, fmt);
     error_vreport(fmt, ap);
     va_end(ap);
+    if (isatty(STDERR_FILENO)) {
+        error_printf(s ? "The source was '%s'; the target '%s' is incomplete.\n"
+                       : "%sThe target '%s' is incomplete.\n",
+                     s ? s->name : "", c->job->target_name);
+    }
 }
 
 static void work_advance(Copy *c, int64_t bytes)
@@ -192,9 +200,8 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
     int ret = ask_status(c, s, offset, &pnum);
     if (ret < 0) {
         if (!c->job->salvage) {
-            fail(c, "error while reading block status at offset %" PRIu64 ": %s (source '%s'; "
-                 "the target '%s' is incomplete)", (uint64_t)offset, strerror(-ret), s->name,
-                 c->job->target_name);
+            fail(c, s, "error while reading block status at offset %" PRIu64 ": %s",
+                 (uint64_t)offset, strerror(-ret));
             return ret;
         }
         /* Reading will show what is there. */
@@ -337,8 +344,7 @@ static int coroutine_fn read_part(Copy *c, const CopySource *s, int64_t offset, 
         ret = 0;
     }
     if (ret < 0) {
-        fail(c, "error while reading at byte %" PRId64 ": %s (source '%s'; the target '%s' is "
-             "incomplete)", offset, strerror(-ret), s->name, c->job->target_name);
+        fail(c, s, "error while reading at byte %" PRId64 ": %s", offset, strerror(-ret));
         return ret;
     }
     memset(buffer + readable, 0, bytes - readable);
@@ -467,8 +473,7 @@ static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t 
         ret = write_runs(c, chunk, buf, &at);
     }
     if (ret < 0) {
-        fail(c, "error while writing at byte %" PRId64 ": %s (the target '%s' is incomplete)", at,
-             strerror(-ret), c->job->target_name);
+        fail(c, NULL, "error while writing at byte %" PRId64 ": %s", at, strerror(-ret));
     }
 }
 

@@ -436,7 +436,8 @@ static bool set_up_layers(Convert *cv)
         BlockDriverState *backing = bdrv_backing_chain_next(blk_bs(cv->job.target));
 
         cv->job.sources[0].base = bdrv_backing_bs(source);
-        if (backing) {
+        /* Behind the end of its backing file an image that was there may hold anything. */
+        if (backing && !cv->skip_create) {
             cv->job.target_backing_length = bdrv_getlength(backing);
         }
     }

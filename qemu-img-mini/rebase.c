@@ -248,6 +248,23 @@ static int64_t run_of(const uint8_t *a, const uint8_t *b, int64_t bytes, bool *d
     return done;
 }
 
+/*
+ * Zeroes that hide what the new backing file has there. An image that cannot record them (qcow2
+ * version 2) may leave a place empty that reads as zeroes now, and will not with the new one.
+ */
+static int write_zeroes(const Rebase *r, int64_t offset, int64_t bytes, const uint8_t *zeroes)
+{
+    int ret = blk_pwrite_zeroes(r->blk, offset, bytes, 0);
+
+    for (int64_t done = 0, n; ret >= 0 && done < bytes; done += n) {
+        ret = bdrv_is_allocated(r->bs, offset + done, bytes - done, &n);
+        if (ret == 0) {
+            ret = blk_pwrite(r->blk, offset + done, n, zeroes + done, 0);
+        }
+    }
+    return ret;
+}
+
 /* Both buffers are filled. */
 static bool copy_difference(const Rebase *r, int64_t offset, int64_t bytes)
 {
@@ -258,7 +275,7 @@ static bool copy_difference(const Rebase *r, int64_t offset, int64_t bytes)
 
         n = run_of(old, r->new.buffer + done, bytes - done, &differs);
         if (differs && offset + done >= r->old.length) {
-            ret = blk_pwrite_zeroes(r->blk, offset + done, n, 0);
+            ret = write_zeroes(r, offset + done, n, old);
         } else if (differs) {
             ret = blk_pwrite(r->blk, offset + done, n, old, 0);
         }

@@ -70,3 +70,7 @@ expect_err_has 'No space left in the file header'
 run "$img" rebase top
 expect_status 1
 expect_err_has 'Must specify backing file (-b) or use unsafe mode (-u)'
+# Version 2 has no zero clusters: what read as zeroes without a backing file stays so.
+qemu-img create -qf qcow2 -o compat=0.10 v2 1M
+ok rebase -b long -F raw v2
+qemu-io -c 'read -P 0 0 1M' v2 | grep -q failed && fail 'the new backing file shines through'
