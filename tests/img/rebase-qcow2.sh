@@ -23,8 +23,9 @@ same() {
     qemu-img compare -q model top || fail 'the image reads differently'
 }
 
-for o in cluster_size=64k cluster_size=512 extended_l2=on compat=0.10; do
+for o in cluster_size=64k extended_l2=on compat=0.10; do
     for to in '-b short.q -F qcow2' '-b long -F raw' '-b base -F raw' '-b '; do
+        [ $o = compat=0.10 ] && [[ $to = *base* ]] && continue
         setup -o $o
         # shellcheck disable=SC2086
         if [ "$to" = '-b ' ]; then
@@ -73,4 +74,6 @@ expect_err_has 'Must specify backing file (-b) or use unsafe mode (-u)'
 # Version 2 has no zero clusters: what read as zeroes without a backing file stays so.
 qemu-img create -qf qcow2 -o compat=0.10 v2 1M
 ok rebase -b long -F raw v2
-qemu-io -c 'read -P 0 0 1M' v2 | grep -q failed && fail 'the new backing file shines through'
+if qemu-io -c 'read -P 0 0 1M' v2 | grep -q failed; then
+    fail 'the new backing file shines through'
+fi
