@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Engine "threads": each request is a blocking system call in a worker of the context's
- * thread pool. It serves every file, and the native engine falls back to it.
+ * thread pool, but for small reads that the page cache serves at once. It serves every file,
+ * and the native engine falls back to it.
  *
  * The request lies on the stack of its coroutine, which waits until the worker is
  * done with it. There is no state per context.
@@ -12,6 +13,9 @@
 
 #include "block/engine/io-slice.h"
 #include "block/io-engine.h"
+
+/* The largest read, in bytes, that is tried without a worker. */
+#define CACHED_READ_MAX (64 * 1024)
 
 typedef struct ThreadRequest {
     int fd;
@@ -116,6 +120,20 @@ static int threads_check_open(int fd, int open_flags, Error **errp)
     return 0;
 }
 
+/*
+ * A small read of what is in the page cache costs less than to hand it to a worker. With
+ * O_DIRECT the kernel would wait for the disk here, whatever it is told. False: a worker has
+ * to do it, all of it.
+ */
+static bool read_from_cache(const ThreadRequest *req)
+{
+    const IOSlice *s = &req->slice;
+
+    return s->bytes <= CACHED_READ_MAX && s->niov <= IOV_MAX &&
+           !(fcntl(req->fd, F_GETFL) & O_DIRECT) &&
+           preadv2(req->fd, s->iov, s->niov, req->offset, RWF_NOWAIT) == (ssize_t)s->bytes;
+}
+
 static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp op,
                                        int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                        size_t qiov_offset, BdrvRequestFlags flags)
@@ -138,7 +156,11 @@ static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp 
     if (ret < 0) {
         return ret;
     }
-    ret = thread_pool_submit_co(transfer, &req);
+    if (op == IO_ENGINE_READ && read_from_cache(&req)) {
+        ret = 0;
+    } else {
+        ret = thread_pool_submit_co(transfer, &req);
+    }
     io_slice_destroy(&req.slice);
     return ret;
 }

@@ -73,3 +73,14 @@ ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t offset)
     }
     return fault(fd, offset, count) ? -1 : real(fd, iov, n, offset);
 }
+
+ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
+{
+    ssize_t (*real)(int, const struct iovec *, int, off64_t, int) = dlsym(RTLD_NEXT, "preadv64v2");
+    size_t count = 0;
+
+    for (int i = 0; i < n; i++) {
+        count += iov[i].iov_len;
+    }
+    return fault(fd, offset, count) ? -1 : real(fd, iov, n, offset, flags);
+}

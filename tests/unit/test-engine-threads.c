@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The threads engine on a buffered and on an O_DIRECT file, with faults: the program's
- * own pread, pwrite and fdatasync stand before libc's.
+ * own pread, pwrite and fdatasync stand before libc's. To its preadv2 nothing is in the page
+ * cache unless a test wants that.
  */
 #include <dlfcn.h>
 #include <sys/uio.h>
@@ -20,6 +21,8 @@ static struct {
     bool full;           /* writes move nothing */
     int sync_error;      /* fdatasync fails with this errno */
     int calls;           /* atomic */
+    bool in_cache;       /* what preadv2 finds there */
+    int cached_reads;    /* calls of preadv2 */
     int fdatasyncs;      /* atomic */
 } fault;
 
@@ -70,6 +73,15 @@ ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t offset)
 
     errno = disturb(offset);
     return errno ? -1 : fn(fd, iov, fault.longest ? 1 : n, offset);
+}
+
+ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off64_t offset, int flags)
+{
+    ssize_t (*fn)(int, const struct iovec *, int, off64_t, int) = real("preadv64v2");
+
+    fault.cached_reads++;
+    errno = EAGAIN;
+    return fault.in_cache ? fn(fd, iov, fault.longest ? 1 : n, offset, 0) : -1;
 }
 
 int fdatasync(int fd)
@@ -204,6 +216,41 @@ static void test_short_transfers_go_on(Fixture *f, gconstpointer flags)
     }
 }
 
+/* Without a worker: when submit returns it is done. */
+static void test_small_cached_reads_are_done_at_once(Fixture *f, gconstpointer flags)
+{
+    bool direct = GPOINTER_TO_INT(flags) & O_DIRECT;
+    Req req;
+
+    if (lacks_file(f)) {
+        return;
+    }
+    fault.in_cache = true;
+    req = request(f, IO_ENGINE_READ, 4096, 64 * KIB);
+    req_start(&req);
+    g_assert_cmpint(req.ret, ==, direct ? REQ_PENDING : 0);
+    g_assert_cmpint(req_wait(&req), ==, 0);
+    check_scratch(f->buf, 4096, 64 * KIB);
+    g_assert_cmpint(fault.cached_reads, ==, !direct);
+    check_read(f, 0, 128 * KIB); /* too large to hold up the loop */
+    g_assert_cmpint(fault.cached_reads, ==, !direct);
+}
+
+/* What is in the cache in part, or ends with the file, is a worker's. */
+static void test_incomplete_cached_reads_are_repeated(Fixture *f, gconstpointer flags)
+{
+    if (lacks_file(f)) {
+        return;
+    }
+    fault.in_cache = true;
+    g_assert_cmpint(ftruncate(f->fd, 10000), ==, 0);
+    memset(f->buf, 0xa5, 16 * KIB);
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_READ, 4096, 16 * KIB)), ==, 0);
+    check_scratch(f->buf, 4096, 10000 - 4096);
+    g_assert_true(buffer_is_zero(f->buf + 10000 - 4096, 20 * KIB - 10000));
+    g_assert_cmpint(qatomic_read(&fault.calls), >, 0);
+}
+
 static void test_vector_goes_on_in_the_middle(Fixture *f, gconstpointer flags)
 {
     QEMUIOVector qiov;
@@ -317,6 +364,8 @@ int main(int argc, char **argv)
     add("read-beyond-the-end-is-zero", test_read_beyond_end_is_zero);
     add("file-ends-within-block", test_file_ends_within_block);
     add("short-transfers-go-on", test_short_transfers_go_on);
+    add("small-cached-reads-are-done-at-once", test_small_cached_reads_are_done_at_once);
+    add("incomplete-cached-reads-are-repeated", test_incomplete_cached_reads_are_repeated);
     add("vector-goes-on-in-the-middle", test_vector_goes_on_in_the_middle);
     add("interrupts-are-not-errors", test_interrupts_are_not_errors);
     add("error-in-the-middle", test_error_in_the_middle);
