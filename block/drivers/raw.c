@@ -149,6 +149,12 @@ static int coroutine_fn raw_co_preadv_part(BlockDriverState *bs, int64_t offset,
                                flags);
 }
 
+/* A window has its own end: a format above must not grow into what lies behind. */
+static inline bool is_beyond_window(const RawState *s, int64_t offset, int64_t bytes)
+{
+    return s->has_size && (offset > s->size || bytes > s->size - offset);
+}
+
 /* Would the image look like something else with these first bytes? */
 static bool first_sector_is_suspect(BlockDriverState *bs, QEMUIOVector *qiov,
                                     size_t qiov_offset)
@@ -167,6 +173,9 @@ static int coroutine_fn raw_co_pwritev_part(BlockDriverState *bs, int64_t offset
     QEMUIOVector local;
     QEMU_AUTO_VFREE void *copy = NULL;
 
+    if (unlikely(is_beyond_window(s, offset, bytes))) {
+        return -ENOSPC;
+    }
     if (unlikely(bs->core->probed && offset == 0)) {
         /*
          * Of a copy: what is checked must be what is written, whatever the guest does
@@ -194,6 +203,9 @@ static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offse
 {
     RawState *s = bs->opaque;
 
+    if (is_beyond_window(s, offset, bytes)) {
+        return -ENOSPC;
+    }
     return bdrv_co_pwrite_zeroes(bs->file, offset + s->offset, bytes, flags);
 }
 
@@ -202,6 +214,9 @@ static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset,
 {
     RawState *s = bs->opaque;
 
+    if (is_beyond_window(s, offset, bytes)) {
+        return -ENOSPC;
+    }
     return bdrv_co_pdiscard(bs->file, offset + s->offset, bytes);
 }
 

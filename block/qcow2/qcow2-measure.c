@@ -171,7 +171,7 @@ static uint64_t bitmaps_bytes(const Measure *m, BlockDriverState *in_bs)
     for (BdrvDirtyBitmap *b = bdrv_dirty_bitmap_first(in_bs); b; b = bdrv_dirty_bitmap_next(b)) {
         uint64_t bits, clusters;
 
-        if (!bdrv_dirty_bitmap_get_persistence(b) || bdrv_dirty_bitmap_inconsistent(b)) {
+        if (!bdrv_dirty_bitmap_get_persistence(b)) {
             continue;
         }
         bits = DIV_ROUND_UP((uint64_t)bdrv_dirty_bitmap_size(b), bdrv_dirty_bitmap_granularity(b));

@@ -93,6 +93,17 @@ make_qcow2() {
     cp snaps.qcow2 snapbits.qcow2
     qemu-img bitmap --add snapbits.qcow2 bits
     qemu-img create -q -f qcow2 -o refcount_bits=1 snap1.qcow2 1M
+    qemu-img create -q -f qcow2 bits.qcow2 4M
+    qemu-img bitmap --add bits.qcow2 b0
+    qemu-img bitmap --add --disable -g 512 bits.qcow2 b1
+    qemu-io -c 'write -P 5 1M 128k' bits.qcow2 >/dev/null
+    cp bits.qcow2 bits2.qcow2
+    qemu-img bitmap --add --merge b0 bits2.qcow2 b2
+    cp bits.qcow2 inuse.qcow2
+    (qemu-io -c 'write 2M 1M' -c 'sigraise 9' inuse.qcow2 >/dev/null; true) 2>/dev/null
+    qemu-img bitmap --add inuse.qcow2 good
+    cp bits.qcow2 stale.qcow2
+    printf '\0' | dd of=stale.qcow2 bs=1 seek=95 conv=notrunc status=none
     cp snaps.qcow2 snapextra.qcow2
     poke_snapshot snapextra.qcow2 38 '\377\377'
     cp snaps.qcow2 snapfar.qcow2
