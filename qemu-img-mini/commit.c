@@ -34,6 +34,7 @@ static const CliOption commit_cli_options[] = {
     { 'd', NULL, NULL, "leave the image as it is: it is going to be deleted" },
     { 'r', NULL, "RATE", "bytes per second to copy at most" },
     { 'p', NULL, NULL, "show the progress" },
+    CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     {},
 };
@@ -50,6 +51,7 @@ static bool parse_option(int c, Commit *cm)
     case 'q': cm->quiet = true; break;
     case CLI_OPT_IMAGE_OPTS: cm->image.image_opts = true; break;
     case CLI_OPT_OBJECT: return cli_add_object(optarg);
+    case CLI_OPT_PROGRESS: return progress_parse(optarg);
     case 'r':
         cm->rate = cli_parse_size("rate limit", optarg, 0, INT64_MAX);
         return cm->rate >= 0;

@@ -95,6 +95,7 @@ static const CliOption compare_cli_options[] = {
     { 'F', NULL, "FMT", "format of the second image (default: look)" },
     { 'T', NULL, "CACHE", "cache mode of both images (default: writeback)" },
     { 'p', NULL, NULL, "show the progress" },
+    CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors; the exit code tells the result" },
     { 's', NULL, NULL, "strict: length and allocation must be the same too" },
     CLI_FORCE_SHARE_OPTION,
@@ -359,6 +360,11 @@ static int compare_run(const Command *cmd, int argc, char **argv)
         case 's': compare.strict = true; break;
         case 'U': image[0].force_share = image[1].force_share = true; break;
         case CLI_OPT_IMAGE_OPTS: image[0].image_opts = image[1].image_opts = true; break;
+        case CLI_OPT_PROGRESS:
+            if (!progress_parse(optarg)) {
+                return COMPARE_OPEN_FAILED;
+            }
+            break;
         case CLI_OPT_OBJECT:
             if (!cli_add_object(optarg)) {
                 return COMPARE_OPEN_FAILED;

@@ -68,6 +68,7 @@ static const CliOption convert_cli_options[] = {
     { 'T', NULL, "CACHE", "cache mode of the sources (default: writeback)" },
     { 'r', NULL, "RATE", "bytes per second to write at most" },
     { 'p', NULL, NULL, "show the progress" },
+    CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the sources are lists of options" },
     { CLI_OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "so is the target (with -n)" },
@@ -157,6 +158,8 @@ static bool parse_option(int c, Convert *cv)
         return snapshot_param_check(optarg);
     case CLI_OPT_OBJECT:
         return cli_add_object(optarg);
+    case CLI_OPT_PROGRESS:
+        return progress_parse(optarg);
     default:
         parse_simple_option(c, cv);
         return true;

@@ -2,6 +2,8 @@
 /* How far a long command is: see progress.h. */
 #include "progress.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
+#include "qemu/error-report.h"
 
 /* Microseconds, as g_get_monotonic_time(). */
 #define TERMINAL_INTERVAL (G_USEC_PER_SEC / 10)
@@ -17,6 +20,7 @@
 /* A line is due as well when this much has been done, but not more often than that. */
 #define LINES_PERCENT      10.0
 #define LINES_MIN_INTERVAL (G_USEC_PER_SEC / 2)
+#define JSON_INTERVAL      (G_USEC_PER_SEC / 2)
 /* No rate is worth telling before that. */
 #define RATE_MIN_TIME (G_USEC_PER_SEC / 4)
 
@@ -31,11 +35,37 @@ static struct {
     int last_width;
 } progress;
 
+/* Where lines of JSON go; -1: nowhere. last_time 0: nothing written yet. */
+static struct {
+    int fd;
+    int64_t last_time;
+} json = { .fd = -1 };
+
 static volatile sig_atomic_t asked;
 
 static void on_sigusr1(int sig)
 {
     asked = 1;
+}
+
+bool progress_parse(const char *arg)
+{
+    const char *digits = arg + strlen("json:");
+    char *end;
+
+    if (!g_str_has_prefix(arg, "json:") || !g_ascii_isdigit(*digits)) {
+        error_report("Invalid progress option '%s': use json:FD with the number of an open file "
+                     "descriptor", arg);
+        return false;
+    }
+    errno = 0;
+    long fd = strtol(digits, &end, 10);
+    if (errno || *end || fd > INT_MAX || fcntl(fd, F_GETFD) < 0) {
+        error_report("--progress: '%s' is no open file descriptor", digits);
+        return false;
+    }
+    json.fd = fd;
+    return true;
 }
 
 void progress_begin(bool shown)
@@ -52,7 +82,7 @@ void progress_begin(bool shown)
 
 bool progress_is_shown(void)
 {
-    return progress.shown;
+    return progress.shown || json.fd >= 0;
 }
 
 static double percent_done(void)
@@ -104,6 +134,33 @@ static void show(int64_t now)
     progress.last_percent = percent_done();
 }
 
+/* Nobody may be there to read it any more: then the work goes on in silence. */
+static void write_json(int64_t now, const char *status)
+{
+    int64_t elapsed = now - progress.start;
+    double rate = elapsed ? progress.done * (double)G_USEC_PER_SEC / elapsed : 0;
+    g_autoptr(GString) line = g_string_new(NULL);
+
+    g_string_append_printf(line, "{\"status\": \"%s\", \"percent\": %.2f, \"done\": %" PRIu64
+                           ", \"total\": %" PRIu64, status, percent_done(), progress.done,
+                           progress.total);
+    if (elapsed >= RATE_MIN_TIME && rate > 0) {
+        g_string_append_printf(line, ", \"rate\": %.0f, \"seconds-left\": %.0f", rate,
+                               (progress.total - progress.done) / rate);
+    }
+    g_string_append(line, "}\n");
+    for (size_t sent = 0; sent < line->len;) {
+        ssize_t n = write(json.fd, line->str + sent, line->len - sent);
+
+        if (n < 0 && errno != EINTR) {
+            json.fd = -1;
+            return;
+        }
+        sent += MAX(n, 0);
+    }
+    json.last_time = now;
+}
+
 static bool is_due(int64_t now)
 {
     int64_t since = now - progress.last_time;
@@ -122,10 +179,13 @@ void progress_update(uint64_t done, uint64_t total)
 {
     progress.done = MIN(done, total);
     progress.total = total;
-    if (progress.shown) {
+    if (progress_is_shown()) {
         int64_t now = g_get_monotonic_time();
-        if (is_due(now)) {
+        if (progress.shown && is_due(now)) {
             show(now);
+        }
+        if (json.fd >= 0 && now - json.last_time >= JSON_INTERVAL) {
+            write_json(now, "running");
         }
     }
     if (asked) {
@@ -148,10 +208,17 @@ void progress_break_line(void)
 
 void progress_end(bool completed)
 {
-    if (completed && progress.shown) {
+    int64_t now = g_get_monotonic_time();
+
+    if (completed) {
         progress.total = MAX(progress.total, 1u);
         progress.done = progress.total;
-        show(g_get_monotonic_time());
+    }
+    if (completed && progress.shown) {
+        show(now);
+    }
+    if (json.fd >= 0) {
+        write_json(now, completed ? "completed" : "failed");
     }
     progress_break_line();
     progress.shown = false;

@@ -4,7 +4,10 @@
  *
  * On a terminal one line is redrawn, at most ten times a second: percent, rate, time left.
  * Elsewhere whole lines are written now and then. Both begin with qemu-img's
- * "    (12.50/100%)". Without -p the same is written to stderr when SIGUSR1 comes.
+ * "    (12.50/100%)". With --progress=json:FD programs get lines of JSON, twice a second and at the
+ * end: {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
+ * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in bytes
+ * of work, rate and seconds-left when there is something to tell. Without -p the same is written to stderr when SIGUSR1 comes.
  * Main thread only; one progress at a time.
  */
 #ifndef IMG_PROGRESS_H
@@ -13,6 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CLI_PROGRESS_OPTION                                                                \
+    { CLI_OPT_PROGRESS, "progress", "json:FD", "progress as lines of JSON to this descriptor" }
+
+/* The argument of --progress. False and a message when it is none. */
+bool progress_parse(const char *arg);
 /* @shown: -p and not -q. */
 void progress_begin(bool shown);
 /* The user wants to see it, so it is worth some time to find out how much there is to do. */

@@ -53,6 +53,7 @@ static const CliOption rebase_cli_options[] = {
     { 't', NULL, "CACHE", "cache mode of the image (default: writeback)" },
     { 'T', NULL, "CACHE", "cache mode of the backing files (default: writeback)" },
     { 'p', NULL, NULL, "show the progress" },
+    CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     CLI_FORCE_SHARE_OPTION,
     {},
@@ -73,6 +74,7 @@ static bool parse_option(int c, Rebase *r)
     case 'U': r->force_share = true; break;
     case CLI_OPT_IMAGE_OPTS: r->image.image_opts = true; break;
     case CLI_OPT_OBJECT: return cli_add_object(optarg);
+    case CLI_OPT_PROGRESS: return progress_parse(optarg);
     }
     return true;
 }
