@@ -9,7 +9,8 @@
  *   too many    small buffers, more than max_iov for a block: copied into one
  *
  * Plain reads are not tracked: a read-modify-write puts the same bytes back around its
- * own, so a reader never sees anything that was not written.
+ * own, so a reader never sees anything that was not written. Nodes that raise debug events
+ * track them, so that a test finds a read waiting for the write that it has stopped.
  */
 #include "node.h"
 
@@ -407,6 +408,31 @@ static inline bool is_aligned(const BlockDriverState *bs, int64_t offset, int64_
 
 /* --- what parents call --- */
 
+static int coroutine_fn read_untracked(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       QEMUIOVector *qiov, size_t qiov_offset,
+                                       BdrvRequestFlags flags)
+{
+    if (is_aligned(bs, offset, bytes)) {
+        return read_aligned(bs, offset, bytes, qiov, qiov_offset, flags);
+    }
+    return padded_request(bs, false, offset, bytes, qiov, qiov_offset, flags);
+}
+
+static int coroutine_fn read_tracked(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                     QEMUIOVector *qiov, size_t qiov_offset,
+                                     BdrvRequestFlags flags)
+{
+    TrackedRequest req;
+    int ret = tracked_begin(&req, bs, offset, bytes, false, false);
+
+    if (ret == 0) {
+        req.read = true;
+        ret = read_untracked(bs, offset, bytes, qiov, qiov_offset, flags);
+        tracked_end(&req);
+    }
+    return ret;
+}
+
 static int coroutine_fn QEMU_NOINLINE read_general(BlockDriverState *bs, int64_t offset,
                                                    int64_t bytes, QEMUIOVector *qiov,
                                                    size_t qiov_offset,
@@ -426,10 +452,10 @@ static int coroutine_fn QEMU_NOINLINE read_general(BlockDriverState *bs, int64_t
             return ret;
         }
     }
-    if (is_aligned(bs, offset, bytes)) {
-        return read_aligned(bs, offset, bytes, qiov, qiov_offset, flags);
+    if (unlikely(bs->debug_events)) {
+        return read_tracked(bs, offset, bytes, qiov, qiov_offset, flags);
     }
-    return padded_request(bs, false, offset, bytes, qiov, qiov_offset, flags);
+    return read_untracked(bs, offset, bytes, qiov, qiov_offset, flags);
 }
 
 int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset, int64_t bytes,

@@ -30,7 +30,8 @@
 /* --- tracked requests (block/tracked.c) --- */
 
 /*
- * A write-like request in flight on a node, on its coroutine's stack. Requests are
+ * A write-like request in flight on a node, on its coroutine's stack. (Reads are tracked where
+ * debug events are raised, to wait for a write that stands still as they do in QEMU.) Requests are
  * kept in order of arrival. A request waits for every earlier one that overlaps it if
  * either is serialising; as waits go only from later to earlier, they cannot form a
  * circle.
@@ -42,6 +43,7 @@ struct TrackedRequest {
     Waiter waiter;       /* under reqs_lock until woken */
     unsigned blockers;   /* earlier requests that it still waits for */
     bool serialising;
+    bool read; /* nothing to flush after it; set before tracked_end() */
     QTAILQ_ENTRY(TrackedRequest) next;
 };
 

@@ -73,7 +73,7 @@ void coroutine_fn tracked_end(TrackedRequest *req)
 
     wait_list_init(&woken);
     qemu_mutex_lock(&core->reqs_lock);
-    core->write_gen++;
+    core->write_gen += !req->read;
     core->nb_serialising -= req->serialising;
     if (unlikely(core->nb_waiting)) {
         for (r = QTAILQ_NEXT(req, next); r; r = QTAILQ_NEXT(r, next)) {

@@ -232,11 +232,40 @@ int blkdebug_rules_from_file(BlkdebugRules *r, const char *filename, Error **err
     return ret;
 }
 
+/* "inject-error.event": one rule without a number. */
+static int rule_without_index(BlkdebugRules *r, const char *section, BlockOptions *all,
+                              Error **errp)
+{
+    const char *strange = strange_key(section, all);
+
+    if (strange) {
+        error_setg(errp, "Unknown option '%s' for [%s]", strange, section);
+        return -EINVAL;
+    }
+    return add_rule(r, section, all, errp);
+}
+
+/* Keys of a rule, rather than numbers of rules. */
+static bool is_one_rule(const char *section, const BlockOptions *all)
+{
+    const char *key;
+
+    for (size_t i = 0; (key = blk_options_key(all, i)); i++) {
+        if (is_key_of(section, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int section_from_options(BlkdebugRules *r, const char *section,
                                 BlockOptions *options, Error **errp)
 {
     g_autoptr(BlockOptions) all = blk_options_extract(options, section);
 
+    if (is_one_rule(section, all)) {
+        return rule_without_index(r, section, all, errp);
+    }
     for (unsigned i = 0; blk_options_count(all); i++) {
         g_autofree char *index = g_strdup_printf("%u", i);
         g_autoptr(BlockOptions) keys = blk_options_extract(all, index);

@@ -235,6 +235,44 @@ static void test_removed_break_point_lets_go(void)
     ram_disk_free(disk);
 }
 
+/* A read of a block that a stopped write is about to put back comes after it. */
+static void test_read_waits_for_stopped_write(void)
+{
+    RamDisk *disk = ram_disk_new(65536);
+    BlockBackend *blk = open_over(disk, ",file.align=4k");
+    BlockDriverState *bs = blk_bs(blk);
+    Write *w, *r;
+
+    g_assert_cmpint(bdrv_debug_breakpoint(bs, "pwritev", "A"), ==, 0);
+    w = send_write(blk, 0x1200, 0x200, 1);
+    wait_suspended(blk, "A");
+    r = g_new0(Write, 1);
+    r->ret = 1;
+    qemu_iovec_init_buf(&r->qiov, r->buf, 0x200);
+    blk_aio_preadv(blk, 0x1200, &r->qiov, 0, write_done, r);
+    poll_some(blk);
+    g_assert_cmpint(r->ret, ==, 1);
+    g_assert_cmpint(bdrv_debug_resume(bs, "A"), ==, 0);
+    blk_drain(blk);
+    g_assert_cmpint(w->ret, ==, 0);
+    g_assert_cmpint(r->ret, ==, 0);
+    g_assert_cmpint(r->buf[0], ==, 1);
+    blk_unref(blk);
+    g_free(w);
+    g_free(r);
+    ram_disk_free(disk);
+}
+
+static void test_rule_without_number(void)
+{
+    RamDisk *disk = ram_disk_new(65536);
+    BlockBackend *blk = open_over(disk, ",file.inject-error.event=read_aio");
+
+    g_assert_cmpint(read_at(blk, 0), ==, -EIO);
+    blk_unref(blk);
+    ram_disk_free(disk);
+}
+
 static void test_limits_split_requests(void)
 {
     RamDisk *disk = ram_disk_new(1 << 20);
@@ -270,6 +308,8 @@ static void test_bad_options(void)
     assert_fails(",inject-error.0.errno=5", "Missing event name for rule");
     assert_fails(",inject-error.0.event=none,inject-error.0.foo=1",
                  "[inject-error] section doesn't support the option 'foo'");
+    assert_fails(",inject-error.event=none,inject-error.foo=1",
+                 "Unknown option 'foo' for [inject-error]");
     assert_fails(",inject-error.1.event=none", "Unused option '1.event' for [inject-error]");
     assert_fails(",set-state.0=none",
                  "[set-state] section (index 0) does not consist of keys");
@@ -349,6 +389,9 @@ int main(int argc, char **argv)
     g_test_add_func("/blkdebug/breaks-order-overlapping-writes",
                     test_breaks_order_overlapping_writes);
     g_test_add_func("/blkdebug/removed-break-point-lets-go", test_removed_break_point_lets_go);
+    g_test_add_func("/blkdebug/read-waits-for-stopped-write",
+                    test_read_waits_for_stopped_write);
+    g_test_add_func("/blkdebug/rule-without-number", test_rule_without_number);
     g_test_add_func("/blkdebug/limits-split-requests", test_limits_split_requests);
     g_test_add_func("/blkdebug/bad-options", test_bad_options);
     g_test_add_func("/blkdebug/bad-config", test_bad_config);
