@@ -135,7 +135,7 @@ static int coroutine_fn check_tables(BlockDriverState *bs, const NewDisk *new)
         Qcow2MetaKind kind = table ? qcow2_map_get(s, table) : QCOW2_META_NONE;
 
         if (kind != QCOW2_META_NONE && kind != QCOW2_META_L2) {
-            qcow2_signal_corruption(bs, "the snapshot's L2 table at 0x%" PRIx64
+            qcow2_signal_corruption(bs, true, "the snapshot's L2 table at %#" PRIx64
                                     " overlaps other metadata", table);
             return -EIO;
         }

@@ -35,15 +35,15 @@ static int coroutine_fn visit(Walk *w, uint64_t offset, uint64_t bytes, const ch
         return 1;
     }
     if (last >= w->end) {
-        qcow2_signal_corruption(w->bs, "%s at 0x%" PRIx64 " lies behind the end of the file", what,
-                                offset);
+        qcow2_signal_corruption(w->bs, true, "%s at %#" PRIx64 " lies behind the end of the file",
+                                what, offset);
         return -EIO;
     }
     w->visits++;
     return w->visit(w, first, last - first + 1);
 }
 
-static int coroutine_fn walk_entry(Walk *w, uint64_t word)
+static int coroutine_fn walk_entry(Walk *w, uint64_t word, uint64_t table, unsigned index)
 {
     BDRVQcow2State *s = w->bs->opaque;
     uint64_t host = word & QCOW2_L2_OFFSET_MASK, start, bytes;
@@ -56,7 +56,8 @@ static int coroutine_fn walk_entry(Walk *w, uint64_t word)
         return 0;
     }
     if (qcow2_in_cluster(s, host)) {
-        qcow2_signal_corruption(w->bs, "Cluster allocation offset 0x%" PRIx64 " unaligned", host);
+        qcow2_signal_corruption(w->bs, true, "Cluster allocation offset %#" PRIx64 " unaligned (L2"
+                                " offset: %#" PRIx64 ", L2 index: %#x)", host, table, index);
         return -EIO;
     }
     return visit(w, host, s->cluster_size, "a data cluster");
@@ -68,7 +69,7 @@ static int coroutine_fn read_table(BlockDriverState *bs, uint64_t offset, uint32
     BDRVQcow2State *s = bs->opaque;
 
     if (qcow2_in_cluster(s, offset)) {
-        qcow2_signal_corruption(bs, "L2 table offset 0x%" PRIx64 " unaligned (L1 index: 0x%"
+        qcow2_signal_corruption(bs, true, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#"
                                 PRIx32 ")", offset, l1_index);
         return -EIO;
     }
@@ -92,7 +93,7 @@ static int coroutine_fn walk_l1(Walk *w, const uint64_t *l1, uint32_t entries)
             ret = visit(w, table, s->cluster_size, "an L2 table");
         }
         for (unsigned k = 0; k < words && ret == 0; k += s->entry_words) {
-            ret = walk_entry(w, GUINT64_FROM_BE(w->l2[k]));
+            ret = walk_entry(w, GUINT64_FROM_BE(w->l2[k]), table, k / s->entry_words);
         }
     }
     return MIN(ret, 0);
@@ -124,7 +125,7 @@ static int coroutine_fn visit_raise(Walk *w, uint64_t cluster, uint64_t count)
     for (uint64_t i = 0; i < count && ret == 0; i++) {
         ret = qcow2_get_refcount(w->bs, cluster + i, &refcount);
         if (ret == 0 && refcount == 0) {
-            qcow2_signal_corruption(w->bs, "the cluster at 0x%" PRIx64 " is in use and has"
+            qcow2_signal_corruption(w->bs, true, "the cluster at %#" PRIx64 " is in use and has"
                                     " refcount 0", (cluster + i) << s->cluster_bits);
             ret = -EIO;
         }
