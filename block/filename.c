@@ -149,6 +149,15 @@ const char *bdrv_get_filename(BlockDriverState *bs)
     return bs->core->display_name ? bs->core->display_name : bs->filename;
 }
 
+char *path_directory(const char *path)
+{
+    const char *colon = path_has_protocol(path) ? strchr(path, ':') : NULL;
+    const char *slash = strrchr(path, '/');
+    const char *end = slash ? slash : colon;
+
+    return end ? g_strndup(path, end + 1 - path) : g_strdup("");
+}
+
 char *bdrv_dirname(BlockDriverState *bs, Error **errp)
 {
     while (bs->file && !bs->drv->no_dirname) {
@@ -159,5 +168,5 @@ char *bdrv_dirname(BlockDriverState *bs, Error **errp)
                    bs->drv->format_name);
         return NULL;
     }
-    return g_path_get_dirname(bs->exact_filename);
+    return path_directory(bs->exact_filename);
 }

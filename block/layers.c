@@ -82,8 +82,8 @@ char *bdrv_resolve_backing_filename(const char *backed, const char *backing, Err
         error_setg(errp, "Cannot use relative backing file names for '%s'", backed);
         return NULL;
     }
-    dir = g_path_get_dirname(backed);
-    return g_strcmp0(dir, ".") ? g_build_filename(dir, backing, NULL) : g_strdup(backing);
+    dir = path_directory(backed);
+    return g_strconcat(dir, backing, NULL);
 }
 
 /* --- changes --- */

@@ -388,5 +388,7 @@ BlockDriver *bdrv_find_protocol(const char *filename, bool allow_prefix, Error *
 BlockDriver *bdrv_probe_all(const uint8_t *buf, int size, const char *filename);
 /* "abc:..." (and not "./abc:..."). */
 bool path_has_protocol(const char *path);
+/* All up to the last slash (or a protocol's colon), with it: what a relative name is added to. */
+char *path_directory(const char *path);
 
 #endif

@@ -33,7 +33,7 @@ static char *resolve_name(BlockDriverState *bs, const char *name, Error **errp)
     if (!dir) {
         return NULL;
     }
-    return g_strcmp0(dir, ".") ? g_build_filename(dir, name, NULL) : g_strdup(name);
+    return g_strconcat(dir, name, NULL);
 }
 
 const char *bdrv_get_backing_filename(BlockDriverState *bs)
@@ -58,6 +58,7 @@ static bool same_file(const char *a, const char *b)
 {
     struct stat sa, sb;
 
+    strstart(b, "file:", &b);
     return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
            sa.st_ino == sb.st_ino;
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "qapi/error.h"
+#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "image-info.h"
 #include "json-output.h"
@@ -51,6 +52,7 @@ static bool add_seen(SeenFiles *seen, const char *filename)
     if (!g_hash_table_add(seen->names, g_strdup(filename))) {
         return false;
     }
+    strstart(filename, "file:", &filename);
     return stat(filename, &st) < 0 ||
            g_hash_table_add(seen->inodes, g_strdup_printf("%" PRIu64 ":%" PRIu64,
                                                           (uint64_t)st.st_dev,
@@ -86,12 +88,13 @@ static bool go_to_backing(CliImage *image, const ImageInfo *info, bool *failed)
         return false;
     }
     if (!info->backing_path) {
-        error_report("Could not determine the path of the backing file '%s'",
-                     info->backing_name);
+        error_report("Could not determine absolute backing filename, but backing filename '%s' "
+                     "present", info->backing_name);
         *failed = true;
         return false;
     }
-    if (bdrv_path_has_protocol(info->backing_path)) {
+    if (bdrv_path_has_protocol(info->backing_path) &&
+        !g_str_has_prefix(info->backing_path, "file:")) {
         error_report("Backing file '%s': only plain file names are followed from within an image",
                      info->backing_path);
         *failed = true;

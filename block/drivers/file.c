@@ -202,10 +202,14 @@ static int file_has_zero_init(BlockDriverState *bs)
 
 static void parse_filename(const char *filename, const char *prefix, BlockOptions *options)
 {
-    if (g_str_has_prefix(filename, prefix)) {
+    bool stripped = g_str_has_prefix(filename, prefix);
+
+    if (stripped) {
         filename += strlen(prefix);
     }
-    blk_options_set(options, "filename", filename);
+    /* What is left must not look like a name with a prefix again. */
+    blk_options_setf(options, "filename", "%s%s",
+                     stripped && bdrv_path_has_protocol(filename) ? "./" : "", filename);
 }
 
 static void file_parse_filename(const char *filename, BlockOptions *options, Error **errp)

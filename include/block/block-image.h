@@ -96,7 +96,7 @@ BlockDriverState *bdrv_primary_bs(BlockDriverState *bs);
  */
 const char *bdrv_get_backing_filename(BlockDriverState *bs);
 const char *bdrv_get_backing_format_name(BlockDriverState *bs);
-/* The directory of the image's file; g_free(). NULL and @errp: it has none. */
+/* The directory of the image's file with its slash, or ""; g_free(). NULL and @errp: it has none. */
 char *bdrv_dirname(BlockDriverState *bs, Error **errp);
 /*
  * The file that the name means: relative names are relative to the image's directory. To be

@@ -92,7 +92,7 @@ static void test_colon_in_name(void)
     g_assert_cmpint(g_chdir(dir), ==, 0);
     assert_fails("a:b", NULL, 0, "Unknown protocol 'a'");
     assert_opens("./a:b", NULL, 0, "raw", "./a:b", 512);
-    assert_opens("file:a:b", NULL, 0, "raw", "file:a:b", 512);
+    assert_opens("file:a:b", NULL, 0, "raw", "./a:b", 512);
     assert_opens(NULL, "driver=file,filename=a:b", 0, "file", "file:a:b", 512);
     g_assert_cmpint(g_chdir(cwd), ==, 0);
 }
