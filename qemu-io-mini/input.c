@@ -32,6 +32,7 @@ static void wait_for_input(Input *in)
     qemu_set_fd_handler(STDIN_FILENO, stdin_readable, NULL, in);
     while (!in->readable) {
         main_loop_wait(false);
+        fflush(stdout); /* who waits for a report is not to wait for the next prompt */
     }
     qemu_set_fd_handler(STDIN_FILENO, NULL, NULL, NULL);
 }

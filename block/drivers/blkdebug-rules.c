@@ -473,8 +473,9 @@ int blkdebug_rules_remove_break(BlkdebugRules *r, const char *tag)
         }
     }
     qemu_mutex_unlock(&r->lock);
+    /* The rule of a request that stopped is gone by then: that alone is no success, for QEMU. */
     while (blkdebug_rules_resume(r, tag) == 0) {
-        ret = 0;
+        ;
     }
     return ret;
 }

@@ -550,6 +550,25 @@ static void coroutine_fn write_all(CoCall *call)
     }
 }
 
+/* The image is as it was at the last flush; nobody is left to return the error to. */
+static void report_unwritten(const BDRVQcow2State *s, int ret)
+{
+    bool refcounts = s->rc.table_dirty;
+    GHashTableIter iter;
+    void *block;
+
+    if (s->l2.dirty->len || s->any_l1_dirty) {
+        error_report("Failed to flush the L2 table cache: %s", strerror(-ret));
+    }
+    g_hash_table_iter_init(&iter, s->rc.blocks);
+    while (!refcounts && g_hash_table_iter_next(&iter, NULL, &block)) {
+        refcounts = ((Qcow2RefBlock *)block)->dirty;
+    }
+    if (refcounts) {
+        error_report("Failed to flush the refcount block cache: %s", strerror(-ret));
+    }
+}
+
 void qcow2_close(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -558,6 +577,9 @@ void qcow2_close(BlockDriverState *bs)
     if (s->writable && !qatomic_read(&s->corrupt)) {
         /* What the user wrote was flushed and its errors told; this is for freed clusters. */
         co_call(&cc.call);
+        if (cc.call.ret < 0) {
+            report_unwritten(s, cc.call.ret);
+        }
     }
     free_state(bs);
 }

@@ -11,6 +11,8 @@ umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 img=${QEMU_IMG_MINI:-$here/../../build/qemu-img-mini/qemu-img-mini}
+# shellcheck disable=SC2034
+io=${QEMU_IO_MINI:-$here/../../build/qemu-io-mini/qemu-io-mini}
 build=${BLKCO_TEST_BUILD:-$(dirname "$img")/../tests/img}
 name=$(basename "$img")
 work=$(mktemp -d "${TMPDIR:-/tmp}/blkco-img.XXXXXX") || exit 1

@@ -227,7 +227,7 @@ static void test_removed_break_point_lets_go(void)
     g_assert_cmpint(bdrv_debug_breakpoint(bs, "write_aio", "A"), ==, 0);
     w = send_write(blk, 0, 512, 1);
     wait_suspended(blk, "A");
-    g_assert_cmpint(bdrv_debug_remove_breakpoint(bs, "A"), ==, 0);
+    g_assert_cmpint(bdrv_debug_remove_breakpoint(bs, "A"), ==, -ENOENT);
     blk_drain(blk);
     g_assert_cmpint(w->ret, ==, 0);
     blk_unref(blk);
