@@ -10,6 +10,7 @@
 #include <getopt.h>
 
 #include "block/block-image.h"
+#include "bitmap-copy.h"
 #include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
@@ -138,6 +139,9 @@ static bool commit(Commit *cm, BlockBackend *blk, BlockDriverState *base)
     progress_end(ret == 0);
     if (ret < 0) {
         error_report_err(err);
+        return false;
+    }
+    if (!bitmap_store(base)) {
         return false;
     }
     if (!cm->quiet) {

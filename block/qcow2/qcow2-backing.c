@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The first cluster is written anew: fixed fields, the format of the backing file, all other
- * extensions as they were (those that are not known here too), the name behind them. Only sectors that
- * differ go out, in one request behind a flush of all that the image held before.
- *
- * With few extensions these are one or two sectors. Between two a power cut can leave a header
- * whose extensions are in disorder, as with QEMU; the data is not concerned.
+ * extensions as they were (those that are not known here too), the name behind them. It goes out behind
+ * a flush of all that the image held before, and so that a power cut leaves one header or the other.
  */
 #include "qcow2-backing.h"
 
-#include "qcow2-overlap.h"
+#include "qcow2-header-rewrite.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 
@@ -83,29 +80,6 @@ static int build(NewHeader *n, const Qcow2Header *h, const char *file, const cha
     return 0;
 }
 
-/* From the first sector that differs to the last. */
-static int coroutine_fn write_difference(BlockDriverState *bs, const NewHeader *n)
-{
-    size_t first = 0, end = n->size;
-    int ret;
-
-    while (first < end && !memcmp(n->old + first, n->buf + first, BDRV_SECTOR_SIZE)) {
-        first += BDRV_SECTOR_SIZE;
-    }
-    while (end > first && !memcmp(n->old + end - BDRV_SECTOR_SIZE,
-                                  n->buf + end - BDRV_SECTOR_SIZE, BDRV_SECTOR_SIZE)) {
-        end -= BDRV_SECTOR_SIZE;
-    }
-    if (first == end) {
-        return 0;
-    }
-    ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, first, end - first);
-    if (ret == 0) {
-        ret = bdrv_co_pwrite(bs->file, first, end - first, n->buf + first, 0);
-    }
-    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
-}
-
 static void remember(Qcow2Header *h, const NewHeader *n, const char *file, const char *format)
 {
     g_free(h->backing_file);
@@ -133,7 +107,7 @@ static int coroutine_fn change_header(BlockDriverState *bs, const char *file, co
         ret = build(&n, &s->hdr, file, format);
     }
     if (ret == 0) {
-        ret = write_difference(bs, &n);
+        ret = qcow2_co_replace_header(bs, old, buf, n.used + (file ? strlen(file) : 0));
     }
     if (ret == 0) {
         remember(&s->hdr, &n, file, format);

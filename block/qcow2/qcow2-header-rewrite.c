@@ -231,6 +231,8 @@ int coroutine_fn qcow2_co_write_header_bitmaps(BlockDriverState *bs, const Qcow2
     if (ret < 0) {
         return ret;
     }
+    s->hdr.backing_file_offset =
+        qcow2_be64(new + offsetof(Qcow2DiskHeader, backing_file_offset));
     s->hdr.autoclear_features = autoclear;
     s->hdr.has_bitmaps_ext = b;
     s->hdr.bitmaps = b ? *b : (Qcow2DiskBitmapsExt){ 0 };
