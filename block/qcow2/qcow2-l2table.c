@@ -7,6 +7,7 @@
  */
 #include "qcow2-l2table.h"
 
+#include "qcow2-inactive-l2.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
@@ -80,6 +81,7 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, u
     if (old) {
         /* No longer an active one, and no table at all when that was the last reference. */
         qcow2_map_remove(s, old, s->cluster_size);
+        qcow2_co_note_left_l2(bs, old);
     }
     return 0;
 }

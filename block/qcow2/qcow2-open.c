@@ -12,6 +12,7 @@
 
 #include "qcow2-bitmap.h"
 #include "qcow2-file-end.h"
+#include "qcow2-inactive-l2.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
@@ -472,6 +473,7 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     }
     if (ret == 0 && s->writable) {
         build_map(bs);
+        qcow2_map_inactive_l2(bs);
     }
     if (ret == 0) {
         ret = qcow2_l2cache_init(s, o.l2_cache, errp);

@@ -3,6 +3,7 @@
 #include "qcow2-snapshot-change.h"
 
 #include "qcow2-header-io.h"
+#include "qcow2-inactive-l2.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 
@@ -45,11 +46,13 @@ int coroutine_fn qcow2_co_snapshot_begin(BlockDriverState *bs, bool mark,
     }
     qemu_co_mutex_lock(&s->wb_lock);
     qemu_co_mutex_lock(&s->l1_lock);
+    qcow2_unmap_inactive_l2(s);
     if (mark && s->hdr.version >= 3 && !(s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY)) {
         ret = set_dirty_mark(bs, true);
         c->marked = ret == 0;
     }
     if (ret < 0) {
+        qcow2_map_inactive_l2(bs);
         drop_locks(s);
     }
     return ret;
@@ -66,6 +69,7 @@ int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange
     if (end == 0 && c->marked && !c->unclean) {
         end = set_dirty_mark(bs, false);
     }
+    qcow2_map_inactive_l2(bs);
     drop_locks(s);
     return ret < 0 ? ret : end;
 }

@@ -36,7 +36,7 @@ static int coroutine_fn delete_at(BlockDriverState *bs, GArray *snapshots, guint
     if (!qcow2_snapshot_l1_valid(s, sn, errp)) {
         return -EINVAL;
     }
-    ret = qcow2_co_read_snapshot_l1(bs, sn, 0, &l1);
+    ret = qcow2_read_snapshot_l1(bs, sn, 0, &l1);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Failed to read the snapshot's L1 table");
         return ret;

@@ -43,7 +43,7 @@ static int coroutine_fn load_disk(BlockDriverState *bs, const Qcow2Snapshot *sn,
     new->size = sn->disk_size;
     new->l1_size = MAX(needed, sn->l1_size);
     new->dirty = g_try_new0(unsigned long, BITS_TO_LONGS(new->l1_size / 64 + 1));
-    return new->dirty ? qcow2_co_read_snapshot_l1(bs, sn, needed, &new->l1) : -ENOMEM;
+    return new->dirty ? qcow2_read_snapshot_l1(bs, sn, needed, &new->l1) : -ENOMEM;
 }
 
 /* The node is drained: nobody looks at the old table. Takes over the arrays. */

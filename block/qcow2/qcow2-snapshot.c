@@ -217,8 +217,8 @@ bool qcow2_snapshot_l1_valid(const BDRVQcow2State *s, const Qcow2Snapshot *sn, E
     return true;
 }
 
-int coroutine_fn qcow2_co_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
-                                           uint64_t entries, uint64_t **l1)
+int qcow2_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn, uint64_t entries,
+                           uint64_t **l1)
 {
     g_autofree uint64_t *table = NULL;
     int ret = 0;
@@ -229,7 +229,7 @@ int coroutine_fn qcow2_co_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snap
         return -ENOMEM;
     }
     if (sn->l1_size) {
-        ret = bdrv_co_pread(bs->file, sn->l1_table_offset, sn->l1_size * 8ULL, table, 0);
+        ret = bdrv_pread(bs->file, sn->l1_table_offset, sn->l1_size * 8ULL, table, 0);
     }
     for (uint32_t i = 0; i < sn->l1_size; i++) {
         table[i] = GUINT64_FROM_BE(table[i]);

@@ -46,10 +46,10 @@ bool qcow2_snapshot_l1_valid(const BDRVQcow2State *s, const Qcow2Snapshot *sn, E
 
 /*
  * The entries of its L1 table in host byte order, at least @entries of them: zeroes behind its
- * end. To be freed with g_free().
+ * end. To be freed with g_free(). Blocks unless in a coroutine.
  */
-int coroutine_fn qcow2_co_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
-                                           uint64_t entries, uint64_t **l1);
+int qcow2_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn, uint64_t entries,
+                           uint64_t **l1);
 
 /*
  * Writes the list as a new table, and makes the header point to it, durably. The old table's place

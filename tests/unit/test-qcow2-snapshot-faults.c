@@ -29,7 +29,7 @@ typedef struct Variant {
 } Variant;
 
 static const Variant variants[] = {
-    { "default", "cluster_size=4k", "l2-cache-entry-size=512", false },
+    { "default", "cluster_size=4k", "l2-cache-entry-size=512,overlap-check=all", false },
     { "clusters-512-refcount-64", "cluster_size=512,refcount_bits=64",
       "l2-cache-size=4096,l2-cache-entry-size=512,refcount-cache-size=2048", false },
     { "v2", "cluster_size=1k,compat=0.10", "l2-cache-size=4096,l2-cache-entry-size=512", true },

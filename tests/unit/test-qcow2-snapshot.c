@@ -106,6 +106,7 @@ static BlockBackend *open_image(const Model *m, int flags)
     blk_options_set(o, "l2-cache-size", "8192"); /* so that slices have to leave */
     blk_options_set(o, "l2-cache-entry-size", "512");
     blk_options_set(o, "refcount-cache-size", "2048");
+    blk_options_set(o, "overlap-check", "all");
     blk = blk_new_open(m->path, NULL, o, flags, &err);
     g_assert_no_error(err);
     return blk;

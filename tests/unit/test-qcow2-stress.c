@@ -37,7 +37,7 @@ typedef struct Variant {
 
 static const Variant variants[] = {
     { "default", "cluster_size=64k", "discard=unmap", false },
-    { "clusters-2k", "cluster_size=2k", "l2-cache-entry-size=512", false },
+    { "clusters-2k", "cluster_size=2k", "l2-cache-entry-size=512,overlap-check=all", false },
     { "small-cache", "cluster_size=4k",
       "l2-cache-size=4096,l2-cache-entry-size=512,refcount-cache-size=2048", false },
     { "extended", "cluster_size=16k,extended_l2=on", "l2-cache-entry-size=512", false },
@@ -342,11 +342,6 @@ static void create_image(Stress *s, const char *dir)
     blk_options_set(o, "backing_file", "base.raw");
     blk_options_set(o, "backing_fmt", "raw");
     g_assert_cmpint(bdrv_create(bdrv_find_format("qcow2"), s->path, o, &error_abort), ==, 0);
-}
-
-static void note(void *opaque, const char *line)
-{
-    g_test_message("%s", line);
 }
 
 static void check(const Stress *s)
