@@ -10,6 +10,7 @@
  * that come from elsewhere are replaced here by an aligned one (see bounce).
  */
 #include "block/drivers/file-internal.h"
+#include "block/block-image.h"
 #include "block/engine/io-slice.h"
 
 /* Bytes of the buffer that stands in for a misaligned one. */
