@@ -2,7 +2,8 @@
 /* Checks of an image for consistency: who may ask the driver, and when. */
 #include "node.h"
 
-int coroutine_fn bdrv_co_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix)
+static int coroutine_fn bdrv_co_check(BlockDriverState *bs, BdrvCheckResult *res,
+                                      BdrvCheckMode fix)
 {
     memset(res, 0, sizeof(*res));
     if (!bs->drv) {

@@ -9,6 +9,7 @@
  * An O_DIRECT file wants aligned buffers. The core aligns offsets and lengths; buffers
  * that come from elsewhere are replaced here by an aligned one (see bounce).
  */
+#include "block/block-image.h"
 #include "block/drivers/file-internal.h"
 #include "block/block-image.h"
 #include "block/engine/io-slice.h"

@@ -6,10 +6,9 @@
 #include "qcow2-open.h"
 
 #include "block/block-image.h"
+#include "qemu/error-report.h"
 
 #include "../node.h" /* co_call(): closing has to run coroutine code */
-#include "block/block-image.h"
-
 #include "qcow2-bitmap.h"
 #include "qcow2-file-end.h"
 #include "qcow2-inactive-l2.h"
