@@ -22,7 +22,9 @@ static void QEMU_NORETURN G_GNUC_PRINTF(4, 5) mismatch(bool write, int64_t offse
     va_end(ap);
     fprintf(stderr, "blkverify: %s offset=%" PRId64 " bytes=%" PRId64 " %s\n",
             write ? "write" : "read", offset, bytes, what);
-    exit(1);
+    /* Not exit(): other threads may be at work. */
+    fflush(NULL);
+    _exit(1);
 }
 
 static void blkverify_parse_filename(const char *filename, BlockOptions *options,

@@ -209,7 +209,9 @@ static void verify_two(const uint8_t *a, const uint8_t *b, int64_t offset, int64
     fprintf(stderr,
             "quorum: offset=%" PRId64 " bytes=%" PRId64 " contents mismatch at offset %" PRId64
             "\n", offset, bytes, offset + i);
-    exit(1);
+    /* Not exit(): other threads may be at work. */
+    fflush(NULL);
+    _exit(1);
 }
 
 static void coroutine_fn rewrite(const QuorumState *s, uint8_t *const *bufs, const int *rets,
