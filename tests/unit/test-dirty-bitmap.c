@@ -369,6 +369,61 @@ static void several_threads(void)
     blk_unref(blk);
 }
 
+static BlockBackend *open_qcow2(const char *path, int flags)
+{
+    BlockOptions *o = blk_options_new();
+
+    blk_options_set(o, "driver", "qcow2");
+    return blk_new_open(path, NULL, o, flags, &error_abort);
+}
+
+/* Persistent bitmaps: one that is enabled and disabled under way does not disturb the other. */
+static void toggled_while_written(void)
+{
+    BlockOptions *o = blk_options_new();
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("test-dirty-bitmap-XXXXXX", &path, NULL);
+    BlockBackend *blk;
+    BdrvDirtyBitmap *on, *other;
+    GThread *threads[THREADS];
+    Writer writers[THREADS];
+
+    close(fd);
+    blk_options_set_number(o, "size", THREADS * STRIPE);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("qcow2"), path, o, &error_abort), ==, 0);
+    blk = open_qcow2(path, BDRV_O_RDWR);
+    bdrv_dirty_bitmap_set_persistence(add(blk, 512, "on"), true);
+    bdrv_dirty_bitmap_set_persistence(add(blk, 65536, "other"), true);
+    blk_unref(blk);
+
+    blk = open_qcow2(path, BDRV_O_RDWR);
+    on = bdrv_find_dirty_bitmap(blk_bs(blk), "on");
+    other = bdrv_find_dirty_bitmap(blk_bs(blk), "other");
+    for (int i = 0; i < THREADS; i++) {
+        writers[i] = (Writer){ blk, i, g_test_rand_int() };
+        threads[i] = g_thread_new("writer", write_stripes, &writers[i]);
+    }
+    while (bdrv_get_dirty_count(on) < THREADS * STRIPE / 2) {
+        bdrv_disable_dirty_bitmap(other);
+        aio_poll(qemu_get_aio_context(), false);
+        bdrv_enable_dirty_bitmap(other);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        g_thread_join(threads[i]);
+    }
+    blk_unref(blk);
+
+    blk = open_qcow2(path, 0);
+    on = bdrv_find_dirty_bitmap(blk_bs(blk), "on");
+    g_assert_false(bdrv_dirty_bitmap_inconsistent(on));
+    g_assert_false(bdrv_dirty_bitmap_loaded(on));
+    g_assert_cmpint(bdrv_get_dirty_count(on), ==, THREADS * STRIPE / 2);
+    other = bdrv_find_dirty_bitmap(blk_bs(blk), "other");
+    g_assert_true(bdrv_dirty_bitmap_enabled(other) && !bdrv_dirty_bitmap_inconsistent(other));
+    blk_unref(blk);
+    g_unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -378,5 +433,6 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-bitmap/states-forbid-changes", states_forbid_changes);
     g_test_add_func("/dirty-bitmap/writes-are-recorded", writes_are_recorded);
     g_test_add_func("/dirty-bitmap/several-threads", several_threads);
+    g_test_add_func("/dirty-bitmap/toggled-while-written", toggled_while_written);
     return g_test_run();
 }
