@@ -11,6 +11,7 @@
 
 #include "qcow2-file-end.h"
 #include "qcow2-header-io.h"
+#include "qcow2-lazy.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
 #include "qcow2-reclaim.h"
@@ -306,7 +307,10 @@ int64_t coroutine_fn qcow2_co_alloc_named(BlockDriverState *bs, const char *what
     }
     bdrv_co_debug_event(bs->file->bs, BLKDBG_CLUSTER_ALLOC);
     qemu_co_mutex_lock(&s->alloc_lock);
-    ret = find_free(bs, count, exact, &run);
+    ret = qcow2_co_lazy_begin(bs);
+    if (ret == 0) {
+        ret = find_free(bs, count, exact, &run);
+    }
     if (ret == 0) {
         ret = take_run(bs, what, &run);
     }

@@ -9,6 +9,7 @@
 
 #include "qcow2-inactive-l2.h"
 #include "qcow2-l2cache.h"
+#include "qcow2-lazy.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
 #include "qcow2-reclaim.h"
@@ -60,6 +61,11 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, u
     got = qcow2_co_alloc_named(bs, "L2 table", 1, true, &offset, &fresh);
     if (got < 0) {
         return got;
+    }
+    ret = qcow2_co_lazy_table(bs);
+    if (ret < 0) {
+        qcow2_co_unalloc(bs, offset, 1);
+        return ret;
     }
     bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_ALLOC_WRITE);
     ret = bdrv_co_pwrite(bs->file, offset, s->cluster_size, buf, 0);

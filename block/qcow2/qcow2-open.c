@@ -10,9 +10,11 @@
 
 #include "../node.h" /* co_call(): closing has to run coroutine code */
 #include "qcow2-bitmap.h"
+#include "qcow2-cache-clean.h"
 #include "qcow2-file-end.h"
 #include "qcow2-inactive-l2.h"
 #include "qcow2-l2cache.h"
+#include "qcow2-lazy.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
 #include "qcow2-refcount.h"
@@ -22,10 +24,13 @@
 #define DEFAULT_L2_CACHE_MAX   (32U << 20) /* bytes; QEMU's bound on Linux */
 #define DEFAULT_REFCOUNT_CACHE (256U << 10)
 #define DEFAULT_SLICE          4096U
+#define DEFAULT_CLEAN_INTERVAL 600U
 
 typedef struct OpenOptions {
     uint64_t l2_cache, l2_entry, refcount_cache;
+    uint64_t clean_interval; /* seconds */
     bool pass_discard, pass_discard_snapshot;
+    bool has_lazy, lazy;
     unsigned overlap_check;
 } OpenOptions;
 
@@ -98,12 +103,13 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
 {
     uint64_t both = 0;
     bool ignored;
-    int has_both, has_l2, has_rc;
+    int has_both, has_l2, has_rc, has_lazy;
 
     *o = (OpenOptions){ .l2_cache = DEFAULT_L2_CACHE_MAX, .l2_entry = DEFAULT_SLICE,
                         .refcount_cache = DEFAULT_REFCOUNT_CACHE,
                         .pass_discard = flags & BDRV_O_UNMAP,
-                        .pass_discard_snapshot = true };
+                        .pass_discard_snapshot = true,
+                        .clean_interval = DEFAULT_CLEAN_INTERVAL };
     has_both = blk_options_take_size(options, "cache-size", &both, errp);
     if (has_both < 0) {
         return has_both;
@@ -121,6 +127,14 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
                    " same time");
         return -EINVAL;
     }
+    if (has_both && has_l2 && o->l2_cache > both) {
+        error_setg(errp, "l2-cache-size may not exceed cache-size");
+        return -EINVAL;
+    }
+    if (has_both && has_rc && o->refcount_cache > both) {
+        error_setg(errp, "refcount-cache-size may not exceed cache-size");
+        return -EINVAL;
+    }
     if (has_both && !has_l2) {
         o->l2_cache = both - MIN(both, o->refcount_cache);
     } else if (has_both) {
@@ -128,13 +142,22 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
     }
     if (blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-request", &o->pass_discard, errp) < 0 ||
-        /* Permissions that need not be used: refcounts are always right. */
-        blk_options_take_bool(options, "lazy-refcounts", &ignored, errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-snapshot", &o->pass_discard_snapshot,
                               errp) < 0 ||
-        blk_options_take_bool(options, "pass-discard-other", &ignored, errp) < 0) {
+        /* A permission: what belonged to neither is not discarded. */
+        blk_options_take_bool(options, "pass-discard-other", &ignored, errp) < 0 ||
+        blk_options_take_number(options, "cache-clean-interval", &o->clean_interval, errp) < 0) {
         return -EINVAL;
     }
+    if (o->clean_interval > UINT_MAX) {
+        error_setg(errp, "Cache clean interval too big");
+        return -EINVAL;
+    }
+    has_lazy = blk_options_take_bool(options, "lazy-refcounts", &o->lazy, errp);
+    if (has_lazy < 0) {
+        return has_lazy;
+    }
+    o->has_lazy = has_lazy > 0;
     return take_overlap_check(options, &o->overlap_check, errp);
 }
 
@@ -456,6 +479,13 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
         return ret;
     }
     set_geometry(s, &o);
+    s->lazy = o.has_lazy ? o.lazy : s->hdr.compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
+    if (s->lazy && s->hdr.version < 3) {
+        error_setg(errp, "Lazy refcounts require a qcow2 image with at least qemu 1.1"
+                   " compatibility level");
+        return -EINVAL;
+    }
+    s->clean_interval = o.clean_interval;
     s->writable = (flags & BDRV_O_RDWR) && !bs->read_only;
     s->overlap_check = o.overlap_check;
     s->may_discard_host = o.pass_discard;
@@ -521,6 +551,9 @@ int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **e
     bs->backing_format = g_strdup(s->hdr.backing_format);
     bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
     bs->supported_truncate_flags = BDRV_REQ_ZERO_WRITE;
+    if (bs->core->ctx) {
+        qcow2_cache_clean_start(bs, bs->core->ctx);
+    }
     return 0;
 }
 
@@ -546,6 +579,9 @@ static void coroutine_fn write_all(CoCall *call)
 
     store_bitmaps(bs);
     call->ret = qcow2_co_writeback_all(bs);
+    if (call->ret == 0) {
+        call->ret = qcow2_co_lazy_end(bs);
+    }
     if (call->ret == 0) {
         qcow2_file_end_trim(bs);
     }
@@ -582,5 +618,6 @@ void qcow2_close(BlockDriverState *bs)
             report_unwritten(s, cc.call.ret);
         }
     }
+    qcow2_cache_clean_stop(bs);
     free_state(bs);
 }

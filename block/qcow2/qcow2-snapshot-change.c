@@ -66,7 +66,7 @@ int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange
     if (end == 0) {
         end = bdrv_co_flush(bs->file->bs);
     }
-    if (end == 0 && c->marked && !c->unclean) {
+    if (end == 0 && c->marked && !c->unclean && !qatomic_read(&s->lazy_dirty)) {
         end = set_dirty_mark(bs, false);
     }
     qcow2_map_inactive_l2(bs);

@@ -32,6 +32,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/queue.h"
 #include "qemu/thread.h"
+#include "qemu/timer.h"
 
 #include "block/block-driver.h"
 #include "qcow2-header.h"
@@ -130,12 +131,16 @@ typedef struct BDRVQcow2State {
     bool may_discard_snapshots;  /* so are those that belonged to a snapshot */
     Qcow2Header hdr;             /* as it was at open; the fields below supersede it */
     bool writable;               /* opened for writing, nothing speaks against it */
+    bool lazy;                   /* refcounts may be postponed, see qcow2-lazy.h */
+    uint64_t clean_interval;     /* seconds; 0: never. qcow2-cache-clean.h */
+    QEMUTimer *clean_timer;      /* home thread */
     unsigned overlap_check;      /* kinds of metadata that writes are kept off, as bits */
 
     /* --- any thread, atomic --- */
     bool corrupt;                /* damage, or it is not known what the disk holds: no more writes */
     bool dead;                   /* damage while writable: no more requests at all */
     bool corruption_reported;
+    bool lazy_dirty;             /* refcounts on the disk are behind, and the dirty bit is set */
     bool first_write_done;       /* qcow2-first-write.h */
     Qcow2Holes holes;
     uint64_t size;               /* bytes of the virtual disk */

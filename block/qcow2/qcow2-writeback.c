@@ -188,6 +188,14 @@ static int coroutine_fn write_refcounts(BlockDriverState *bs, bool *any)
     return ret;
 }
 
+/* In the course of writing: lazy refcounts wait for the end. */
+static int coroutine_fn write_exact_refcounts(BlockDriverState *bs, bool *any)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return qatomic_read(&s->lazy_dirty) ? 0 : write_refcounts(bs, any);
+}
+
 static int coroutine_fn write_slices(BlockDriverState *bs, Batch *batch)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -247,7 +255,7 @@ static int coroutine_fn write_batch(BlockDriverState *bs, Batch *batch)
     BDRVQcow2State *s = bs->opaque;
     bool refcounts = false, flushed = false;
     bool any_l2 = batch->slices->len, any_l1 = batch->chunks->len;
-    int ret = write_refcounts(bs, &refcounts);
+    int ret = write_exact_refcounts(bs, &refcounts);
 
     if (ret == 0 && (s->freed_written->len || any_l1 ||
                      (any_l2 && (refcounts || batch->depends)))) {
@@ -290,7 +298,7 @@ int coroutine_fn qcow2_co_writeback_locked(BlockDriverState *bs)
         return -EIO;
     }
     if (!anything_to_do(s)) {
-        return write_refcounts(bs, &refcounts);
+        return write_exact_refcounts(bs, &refcounts);
     }
     ret = take_batch(s, &batch);
     if (ret == 0) {

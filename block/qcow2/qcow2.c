@@ -21,6 +21,7 @@
 
 #include "qcow2-backing.h"
 #include "qcow2-bitmap.h"
+#include "qcow2-cache-clean.h"
 #include "qcow2-check.h"
 #include "qcow2-create.h"
 #include "qcow2-info.h"
@@ -105,6 +106,8 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_co_getlength = qcow2_co_getlength,
     .bdrv_co_get_info = qcow2_co_get_info,
     .bdrv_co_check = qcow2_co_check,
+    .bdrv_attach_aio_context = qcow2_cache_clean_start,
+    .bdrv_detach_aio_context = qcow2_cache_clean_stop,
     .bdrv_get_specific_info = qcow2_get_specific_info,
     .bdrv_snapshot_create = qcow2_snapshot_create,
     .bdrv_snapshot_goto = qcow2_snapshot_goto,

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* See the header. lazy_dirty changes under alloc_lock, or with nothing in flight. */
+#include "qcow2-lazy.h"
+
+#include "qcow2-header-io.h"
+#include "qcow2-refblock.h"
+
+static int coroutine_fn set_bit_on_disk(BlockDriverState *bs, bool dirty)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t old = s->hdr.incompatible_features;
+    int ret;
+
+    s->hdr.incompatible_features = dirty ? old | QCOW2_INCOMPAT_DIRTY
+                                         : old & ~QCOW2_INCOMPAT_DIRTY;
+    ret = qcow2_co_write_header_features(bs);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        s->hdr.incompatible_features = old;
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_lazy_begin(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (likely(!s->lazy || qatomic_read(&s->lazy_dirty))) {
+        return 0;
+    }
+    ret = set_bit_on_disk(bs, true);
+    if (ret == 0) {
+        qatomic_set(&s->lazy_dirty, true);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_lazy_table(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = 0;
+
+    if (qatomic_read(&s->lazy_dirty)) {
+        qemu_co_mutex_lock(&s->alloc_lock);
+        ret = qcow2_refblocks_write(bs, NULL);
+        qemu_co_mutex_unlock(&s->alloc_lock);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_lazy_end(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!qatomic_read(&s->lazy_dirty)) {
+        return 0;
+    }
+    ret = set_bit_on_disk(bs, false);
+    if (ret == 0) {
+        qatomic_set(&s->lazy_dirty, false);
+    }
+    return ret;
+}
