@@ -177,7 +177,6 @@ static int check_again(BlockDriverState *bs, BdrvCheckResult *r, bool talk)
         printf("The following inconsistencies were found and repaired:\n\n"
                "    %d leaked clusters\n    %d corruptions\n\n"
                "Double checking the fixed image now...\n", leaks_fixed, corruptions_fixed);
-        fflush(stdout);
     }
     ret = bdrv_check(bs, r, 0);
     r->corruptions_fixed = corruptions_fixed;

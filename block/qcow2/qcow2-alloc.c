@@ -39,6 +39,10 @@ int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, ui
     uint64_t offset = at << s->cluster_bits;
     Qcow2RefBlock *b;
 
+    /* QEMU would put what the block is for at cluster 0, and the block behind that. */
+    if (offset == 0 && qcow2_co_check_alloc(bs, NULL, s->cluster_size, s->cluster_size) < 0) {
+        return -EIO;
+    }
     if (qcow2_co_check_alloc(bs, "refcount block", offset, s->cluster_size) < 0) {
         return -EIO;
     }

@@ -54,7 +54,10 @@ static int coroutine_fn rebuild_once(Qcow2Check *c)
 {
     BdrvCheckMode fix = c->fix;
     BdrvCheckResult counted;
-    int ret = qcow2_check_rebuild(c);
+    int ret;
+
+    g_array_set_size(c->freed, 0); /* the new structures may go there */
+    ret = qcow2_check_rebuild(c);
 
     if (ret < 0) {
         return ret;

@@ -157,7 +157,8 @@ static bool decode_run(const BDRVQcow2State *s, const uint64_t *data, uint64_t o
 
 /* Says what is wrong with the entry at @offset, which does not decode. */
 static int coroutine_fn QEMU_NOINLINE bad_entry(BlockDriverState *bs, uint64_t offset,
-                                                uint64_t l1, const Qcow2Extent *ext)
+                                                uint64_t l1, const Qcow2Extent *ext,
+                                                bool writing)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t table = l1 & QCOW2_L1_OFFSET_MASK, host = ext->entry & QCOW2_L2_OFFSET_MASK;
@@ -172,6 +173,10 @@ static int coroutine_fn QEMU_NOINLINE bad_entry(BlockDriverState *bs, uint64_t o
                s->hdr.version < 3) {
         qcow2_signal_corruption(bs, true, "Zero cluster entry found in pre-v3 image (L2 offset:"
                                 " %#" PRIx64 ", L2 index: %#x)", table, index);
+    } else if (!compressed && qcow2_in_cluster(s, host) && writing) {
+        qcow2_signal_corruption(bs, true, "%s cluster offset %#" PRIx64 " unaligned (guest offset:"
+                                " %#" PRIx64 ")", !s->extended && (ext->entry & QCOW2_OFLAG_ZERO)
+                                ? "Preallocated zero" : "Data", host, offset);
     } else if (!compressed && qcow2_in_cluster(s, host)) {
         qcow2_signal_corruption(bs, true, "Cluster allocation offset %#" PRIx64 " unaligned (L2"
                                 " offset: %#" PRIx64 ", L2 index: %#x)", host, table, index);
@@ -186,8 +191,8 @@ static int coroutine_fn QEMU_NOINLINE bad_entry(BlockDriverState *bs, uint64_t o
     return -EIO;
 }
 
-int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t bytes,
-                              Qcow2Extent *ext)
+static int coroutine_fn map_run(BlockDriverState *bs, uint64_t offset, int64_t bytes,
+                                Qcow2Extent *ext, bool writing)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t l1_index = qcow2_l1_index(s, offset);
@@ -227,7 +232,7 @@ int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t byt
         ok = decode_run(s, qcow2_slot_data(s, slot), offset, bytes, ext);
         if (likely(qcow2_slot_unchanged(&s->l2, slot, seq))) {
             if (unlikely(!ok)) {
-                return bad_entry(bs, offset, l1, ext);
+                return bad_entry(bs, offset, l1, ext, writing);
             }
             break;
         }
@@ -235,4 +240,16 @@ int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t byt
     ext->bytes = MIN(ext->bytes, bytes);
     ext->copied = ext->copied && (l1 & QCOW2_OFLAG_COPIED);
     return 0;
+}
+
+int coroutine_fn qcow2_co_map(BlockDriverState *bs, uint64_t offset, int64_t bytes,
+                              Qcow2Extent *ext)
+{
+    return map_run(bs, offset, bytes, ext, false);
+}
+
+int coroutine_fn qcow2_co_map_for_write(BlockDriverState *bs, uint64_t offset, int64_t bytes,
+                                        Qcow2Extent *ext)
+{
+    return map_run(bs, offset, bytes, ext, true);
 }

@@ -74,6 +74,10 @@ static inline bool qcow2_map_direct(const BDRVQcow2State *s, uint64_t offset, ui
            (word & copied) == copied;
 }
 
+/* The same for who is going to write there; what is wrong is told in other words. */
+int coroutine_fn qcow2_co_map_for_write(BlockDriverState *bs, uint64_t offset, int64_t bytes,
+                                        Qcow2Extent *ext);
+
 /*
  * Takes an entry apart: the run of subclusters at @offset within its cluster, @word points to
  * the entry_words of it. False when it means nothing.

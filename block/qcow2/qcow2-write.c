@@ -342,7 +342,7 @@ static int coroutine_fn write_planned(BlockDriverState *bs, uint64_t offset, uin
     int ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, offset));
 
     if (ret == 0) {
-        ret = qcow2_co_map(bs, offset, bytes, &ext);
+        ret = qcow2_co_map_for_write(bs, offset, bytes, &ext);
     }
     if (ret < 0 || (ext.kind == QCOW2_NORMAL && ext.copied)) {
         return ret;
@@ -405,7 +405,7 @@ static int coroutine_fn write_request(BlockDriverState *bs, uint64_t offset, uin
         uint64_t done = 0;
         Qcow2Extent ext;
 
-        ret = qcow2_co_map(bs, offset, bytes, &ext);
+        ret = qcow2_co_map_for_write(bs, offset, bytes, &ext);
         if (ret == 0) {
             if (likely(ext.kind == QCOW2_NORMAL && ext.copied)) {
                 ret = write_data(bs, ext.host, ext.bytes, qiov, qiov_offset,

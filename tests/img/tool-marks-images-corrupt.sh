@@ -45,7 +45,7 @@ marked 'L2 table offset 0x42a00 unaligned (L1 index: 0)'
 fresh
 poke 0x40000 '\x80\0\0\0\0\x05\x2a\0' a
 run "$io" -c 'write 0 64k' a
-marked 'Cluster allocation offset 0x52a00 unaligned (L2 offset: 0x40000, L2 index: 0)'
+marked 'Data cluster offset 0x52a00 unaligned (guest offset: 0)'
 
 # The kinds of metadata to be kept off can be chosen.
 fresh
