@@ -32,7 +32,7 @@ complete_line "$img" convert -
 offers -O -p -c --target-image-opts --help
 complete_line "$img" convert --target-
 expect_out "$(printf '%s\n' --target-image-opts --target-is-zero)"
-complete_line "$img" convert -O q
+complete_line "$img" convert -O qc
 expect_out qcow2
 complete_line "$img" convert -t write
 expect_out "$(printf '%s\n' writeback writethrough)"
