@@ -297,8 +297,10 @@ static bool rebase_piece(const Rebase *r, int64_t offset, int64_t *n)
     if (ret <= 0) {
         return ret == 0;
     }
-    /* Bound to both layers' pieces, and cut where the old one ends: zeroes need no data. */
-    if (knows_zeroes(&r->old, offset, n) & knows_zeroes(&r->new, offset, n)) {
+    /* Both are asked in any case: that also cuts the piece where one of them ends. */
+    bool old_zero = knows_zeroes(&r->old, offset, n);
+    bool new_zero = knows_zeroes(&r->new, offset, n);
+    if (old_zero && new_zero) {
         return true;
     }
     *n = MIN(*n, CHUNK_BYTES);
