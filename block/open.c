@@ -14,6 +14,12 @@
 /* Flags that concern one node and not what lies below it. */
 #define OWN_FLAGS (BDRV_O_NO_BACKING | BDRV_O_CHECK | BDRV_O_NO_IO | BDRV_O_COPY_ON_READ)
 
+/* How deep a name ("blkdebug::blkdebug::...") and the chain of backing files may lead. */
+#define MAX_DEPTH 500
+
+/* How deep this thread is. */
+static GPrivate open_depth;
+
 /* What is being opened. */
 typedef struct OpenRequest {
     const char *filename; /* as given beside the options, or NULL */
@@ -464,8 +470,16 @@ BlockDriverState *bdrv_open_node(const char *filename, BlockOptions *options, in
                                  Error **errp)
 {
     OpenRequest req = { .filename = filename, .options = options, .flags = flags };
-    BlockDriverState *bs = open_request(&req, errp);
+    int depth = GPOINTER_TO_INT(g_private_get(&open_depth));
+    BlockDriverState *bs = NULL;
 
+    if (depth < MAX_DEPTH) {
+        g_private_set(&open_depth, GINT_TO_POINTER(depth + 1));
+        bs = open_request(&req, errp);
+        g_private_set(&open_depth, GINT_TO_POINTER(depth));
+    } else {
+        error_setg(errp, "More than %d nodes on top of each other", MAX_DEPTH);
+    }
     blk_options_free(options);
     g_free(req.node_name);
     g_free(req.shown_name);

@@ -36,8 +36,8 @@ G_BEGIN_DECLS
 /*
  * Opens an image and returns a backend for it, with one reference; NULL and @errp
  * on failure. @filename may be a path, "file:PATH", "json:{...}" or NULL when
- * @options says it all. @reference must be NULL (node references are not
- * supported here; the parameter keeps QEMU's order). @options is consumed, also on
+ * @options says it all. @reference is the node-name of an open node, with neither
+ * @filename nor options then, or NULL. @options is consumed, also on
  * failure; NULL: none. Without "driver" in @options the format is probed.
  * @flags: BDRV_O_*. The backend's context is the calling thread's; one that has none gets
  * a private one, which runs only while that thread is in a blocking call.

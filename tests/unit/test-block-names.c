@@ -122,6 +122,20 @@ static void test_names(void)
                  "\"driver\": \"blkdebug\", \"inject-error.0.event\": \"none\"}");
 }
 
+/* A name that would never end is refused in time. */
+static void test_endless_name(void)
+{
+    g_autoptr(GString) name = g_string_new(NULL);
+    g_autoptr(GError) err = NULL;
+
+    for (int i = 0; i < 5000; i++) {
+        g_string_append(name, "blkdebug::");
+    }
+    g_string_append(name, "null-co://");
+    g_assert_null(blk_new_open(name->str, NULL, NULL, 0, &err));
+    g_assert_cmpstr(err->message, ==, "More than 500 nodes on top of each other");
+}
+
 /* A backing file that is not the image's own belongs to the name. */
 static void test_names_of_overlays(void)
 {
@@ -232,6 +246,7 @@ int main(int argc, char **argv)
     g_test_add_func("/names/shared-by-permission",
                     test_referenced_node_is_shared_by_permission);
     g_test_add_func("/names/shown", test_names);
+    g_test_add_func("/names/endless", test_endless_name);
     g_test_add_func("/names/shown/overlays", test_names_of_overlays);
     g_test_add_func("/options/detect-zeroes", test_detect_zeroes);
     g_test_add_func("/options/copy-on-read", test_copy_on_read);
