@@ -266,10 +266,7 @@ static int coroutine_fn write_batch(BlockDriverState *bs, Batch *batch)
         ret = write_slices(bs, batch);
     }
     if (ret == 0 && any_l1) {
-        ret = any_l2 ? flush_files(bs) : 0;
-        if (ret == 0) {
-            ret = write_l1(bs, batch);
-        }
+        ret = write_l1(bs, batch);
     }
     if (ret == 0 && flushed) {
         ret = qcow2_co_reclaim(bs);

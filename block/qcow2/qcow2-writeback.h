@@ -3,10 +3,9 @@
  * Metadata from RAM to the disk, in an order that keeps the image whole at every instant:
  *
  *   refcount blocks, then (flush) the refcount table where it has new blocks
- *   flush: data and refcounts are there before anything refers to them
- *   L2 slices
- *   flush: new L2 tables are there before anything refers to them
- *   L1 entries
+ *   flush: data, refcounts and new L2 tables (written whole when they were made) are there
+ *          before anything refers to them
+ *   L2 slices and L1 entries, in any order: each is right with and without the other
  *
  * Flushes with nothing to order are left out. The last flush is the caller's.
  */
