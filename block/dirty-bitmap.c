@@ -178,7 +178,7 @@ int bdrv_dirty_bitmap_check(const BdrvDirtyBitmap *bitmap, uint32_t flags, Error
 static void set_flag(BdrvDirtyBitmap *bitmap, bool *flag, bool value)
 {
     lock(bitmap);
-    *flag = value;
+    qatomic_set(flag, value); /* other threads may ask without the lock */
     recount(bitmap->bs);
     unlock(bitmap);
 }
@@ -207,7 +207,7 @@ void bdrv_disable_dirty_bitmap(BdrvDirtyBitmap *bitmap)
 
 bool bdrv_dirty_bitmap_enabled(const BdrvDirtyBitmap *bitmap)
 {
-    return !bitmap->disabled;
+    return !qatomic_read(&bitmap->disabled);
 }
 
 void bdrv_dirty_bitmap_set_readonly(BdrvDirtyBitmap *bitmap, bool value)
@@ -248,7 +248,7 @@ void bdrv_dirty_bitmap_set_inconsistent(BdrvDirtyBitmap *bitmap)
 
 bool bdrv_dirty_bitmap_inconsistent(const BdrvDirtyBitmap *bitmap)
 {
-    return bitmap->inconsistent;
+    return qatomic_read(&bitmap->inconsistent);
 }
 
 void bdrv_dirty_bitmap_set_busy(BdrvDirtyBitmap *bitmap, bool busy)

@@ -46,7 +46,7 @@ int coroutine_fn qcow2_co_first_write(BlockDriverState *bs)
     /* Again when a bitmap was enabled or disabled meanwhile: see qcow2_dirty_bitmap_toggled(). */
     do {
         toggles = qatomic_load_acquire(&s->bitmap_toggles);
-        if (!s->first_write_done) {
+        if (!qatomic_read(&s->first_write_done)) {
             ret = first_write_locked(bs);
             qatomic_store_release(&s->first_write_done, ret == 0);
         }
