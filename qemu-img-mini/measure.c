@@ -166,7 +166,7 @@ static int measure_run(const Command *cmd, int argc, char **argv)
             return EXIT_FAILURE;
         }
     }
-    g_autofree char *options = args.options;
+    g_autofree char *options G_GNUC_UNUSED = args.options; /* only to be freed */
     if (argc - optind > 1) {
         error_report("At most one filename argument is allowed.");
         return EXIT_FAILURE;

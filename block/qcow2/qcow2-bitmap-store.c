@@ -172,6 +172,7 @@ static void coroutine_fn free_left(Store *st)
 static int coroutine_fn write_directory(Store *st, Qcow2DiskBitmapsExt *ext)
 {
     QEMU_AUTO_VFREE uint8_t *dir = NULL;
+    uint64_t directory_offset;
     int ret;
 
     ext->nb_bitmaps = st->bitmaps->len;
@@ -180,10 +181,11 @@ static int coroutine_fn write_directory(Store *st, Qcow2DiskBitmapsExt *ext)
         return -EFBIG;
     }
     dir = qemu_try_blockalign(st->bs->file->bs, ext->directory_size);
-    ret = dir ? take(st, ext->directory_size, &ext->directory_offset) : -ENOMEM;
+    ret = dir ? take(st, ext->directory_size, &directory_offset) : -ENOMEM;
     if (ret < 0) {
         return ret;
     }
+    ext->directory_offset = directory_offset;
     qcow2_bitmap_dir_build(st->bitmaps, dir);
     return write_new(st, ext->directory_offset, dir, ext->directory_size);
 }
