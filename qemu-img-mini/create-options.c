@@ -55,6 +55,13 @@ bool create_target_init(CreateTarget *target, const char *format, const char *fi
     return true;
 }
 
+void create_target_init_amend(CreateTarget *target, BlockDriver *drv)
+{
+    *target = (CreateTarget) { .format = bdrv_driver_name(drv), .drv = drv };
+    target->table = g_array_new(FALSE, FALSE, sizeof(BlockCreateOption));
+    add_options(target->table, bdrv_amend_options_table(drv));
+}
+
 void create_target_clear(CreateTarget *target)
 {
     g_clear_pointer(&target->table, g_array_unref);
@@ -172,6 +179,36 @@ static void print_help_line(const BlockCreateOption *o)
     putchar('\n');
 }
 
+static void print_help_lines(const CreateTarget *target)
+{
+    g_array_sort(target->table, compare_names);
+    for (guint i = 0; i < target->table->len; i++) {
+        print_help_line(&g_array_index(target->table, BlockCreateOption, i));
+    }
+}
+
+int amend_options_help(const char *format)
+{
+    CreateTarget target;
+    BlockDriver *drv;
+
+    bdrv_init();
+    drv = bdrv_find_format(format);
+    if (!drv) {
+        error_report("Unknown file format '%s'", format);
+        return EXIT_FAILURE;
+    }
+    if (!bdrv_amend_options_table(drv)) {
+        error_report("Format driver '%s' does not support option amendment", format);
+        return EXIT_FAILURE;
+    }
+    create_target_init_amend(&target, drv);
+    printf("Amend options for '%s':\n", format);
+    print_help_lines(&target);
+    create_target_clear(&target);
+    return EXIT_SUCCESS;
+}
+
 int create_options_help(const char *format, const char *filename)
 {
     CreateTarget target;
@@ -187,10 +224,7 @@ int create_options_help(const char *format, const char *filename)
     } else {
         printf("Supported %s options:\n", format);
     }
-    g_array_sort(target.table, compare_names);
-    for (guint i = 0; i < target.table->len; i++) {
-        print_help_line(&g_array_index(target.table, BlockCreateOption, i));
-    }
+    print_help_lines(&target);
     if (!filename) {
         printf("\nThe protocol level may support further options.\n"
                "Specify the target filename to include those options.\n");

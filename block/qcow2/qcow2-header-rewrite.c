@@ -72,7 +72,8 @@ int coroutine_fn qcow2_co_replace_header(BlockDriverState *bs, const uint8_t *ol
     if (last == 0) {
         return 0;
     }
-    if (last - first == SECTOR || s->hdr.version < 3 || start >= SECTOR ||
+    if (last - first == SECTOR || qcow2_be32(new + offsetof(Qcow2DiskHeader, version)) < 3 ||
+        start >= SECTOR ||
         place + length > s->cluster_size) {
         return qcow2_co_switch_header(bs, first, last - first, new + first);
     }

@@ -78,7 +78,7 @@ static void add_extension(Cursor *c, uint32_t type, const void *data, size_t byt
     }
 }
 
-static void add_feature_names(Cursor *c)
+const void *qcow2_feature_names(size_t *bytes)
 {
     static const Qcow2DiskFeatureName names[] = {
         { 0, 0, "dirty bit" }, { 0, 1, "corrupt bit" }, { 0, 2, "external data file" },
@@ -86,7 +86,8 @@ static void add_feature_names(Cursor *c)
         { 1, 0, "lazy refcounts" }, { 2, 0, "bitmaps" }, { 2, 1, "raw external data" },
     };
 
-    add_extension(c, QCOW2_EXT_FEATURE_NAMES, names, sizeof(names));
+    *bytes = sizeof(names);
+    return names;
 }
 
 static void put_fields(const Qcow2NewImage *image, const Qcow2Layout *layout, uint8_t *p)
@@ -136,7 +137,10 @@ int qcow2_build_header(const Qcow2NewImage *image, const Qcow2Layout *layout, ui
         add_extension(&c, QCOW2_EXT_DATA_FILE, image->data_file, strlen(image->data_file));
     }
     if (image->version >= 3 && c.size > 4096) {
-        add_feature_names(&c);
+        size_t bytes;
+        const void *names = qcow2_feature_names(&bytes);
+
+        add_extension(&c, QCOW2_EXT_FEATURE_NAMES, names, bytes);
     }
     add_extension(&c, QCOW2_EXT_END, NULL, 0);
     p = take_space(&c, name_bytes);

@@ -39,4 +39,7 @@ int qcow2_build_header(const Qcow2NewImage *image, const Qcow2Layout *layout, ui
 /* Where block @i lies, in clusters. */
 uint64_t qcow2_layout_block(const Qcow2NewImage *image, const Qcow2Layout *layout, uint64_t i);
 
+/* The data of the feature name extension that images made here have. */
+const void *qcow2_feature_names(size_t *bytes);
+
 #endif

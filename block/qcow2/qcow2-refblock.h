@@ -21,6 +21,9 @@ int coroutine_fn qcow2_refblock_make_at(BlockDriverState *bs, uint64_t index, ui
 /* Writes all dirty blocks; sets *@any (unless NULL) when there was one. */
 int coroutine_fn qcow2_refblocks_write(BlockDriverState *bs, bool *any);
 
+/* Behind the last cluster with a refcount, in clusters. */
+int coroutine_fn qcow2_refcounts_used_end(BlockDriverState *bs, uint64_t *end);
+
 /* Changes an entry of the table in RAM. */
 void qcow2_reftable_set(BDRVQcow2State *s, uint64_t index, uint64_t offset);
 /*

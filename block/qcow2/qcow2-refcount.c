@@ -310,3 +310,25 @@ int coroutine_fn qcow2_set_refcount(BlockDriverState *bs, uint64_t cluster, uint
     s->rc.free_hint = refcount ? s->rc.free_hint : MIN(s->rc.free_hint, cluster);
     return 0;
 }
+
+int coroutine_fn qcow2_refcounts_used_end(BlockDriverState *bs, uint64_t *end)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t counters = UINT64_C(1) << s->refblock_bits;
+
+    for (uint64_t i = s->rc.entries; i-- > 0;) {
+        Qcow2RefBlock *b;
+        int ret = qcow2_refblock_get(bs, i, &b);
+
+        if (ret < 0) {
+            return ret;
+        }
+        for (uint64_t k = b ? counters : 0; k-- > 0;) {
+            if (qcow2_counter_get(s->refcount_order, b->data, k) != 0) {
+                *end = (i << s->refblock_bits) + k + 1;
+                return 0;
+            }
+        }
+    }
+    return -EIO; /* not even the header is counted */
+}

@@ -143,29 +143,6 @@ static int coroutine_fn drop_refblocks(BlockDriverState *bs)
 
 /* --- the file's end --- */
 
-/* Under alloc_lock: behind the last cluster with a refcount, in clusters. */
-static int coroutine_fn find_used_end(BlockDriverState *bs, uint64_t *end)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t counters = UINT64_C(1) << s->refblock_bits;
-
-    for (uint64_t i = s->rc.entries; i-- > 0;) {
-        Qcow2RefBlock *b;
-        int ret = qcow2_refblock_get(bs, i, &b);
-
-        if (ret < 0) {
-            return ret;
-        }
-        for (uint64_t k = b ? counters : 0; k-- > 0;) {
-            if (qcow2_counter_get(s->refcount_order, b->data, k) != 0) {
-                *end = (i << s->refblock_bits) + k + 1;
-                return 0;
-            }
-        }
-    }
-    return -EIO; /* not even the header is counted */
-}
-
 /* Under alloc_lock. Whatever goes wrong, the file is only longer than it need be. */
 static void coroutine_fn cut_file(BlockDriverState *bs)
 {
@@ -173,7 +150,7 @@ static void coroutine_fn cut_file(BlockDriverState *bs)
     int64_t length = bdrv_co_getlength(bs->file->bs);
     uint64_t end;
 
-    if (length < 0 || find_used_end(bs, &end) < 0) {
+    if (length < 0 || qcow2_refcounts_used_end(bs, &end) < 0) {
         return;
     }
     end <<= s->cluster_bits;

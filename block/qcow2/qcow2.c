@@ -19,6 +19,7 @@
 
 #include "block/block-image.h"
 
+#include "qcow2-amend.h"
 #include "qcow2-backing.h"
 #include "qcow2-bitmap.h"
 #include "qcow2-cache-clean.h"
@@ -92,6 +93,8 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_refresh_limits = qcow2_refresh_limits,
     .bdrv_co_create_opts = qcow2_co_create_opts,
     .create_opts = qcow2_create_options,
+    .bdrv_amend_options = qcow2_amend_options,
+    .amend_opts = qcow2_amend_table,
     .bdrv_measure = qcow2_measure,
     .bdrv_co_preadv_part = qcow2_co_preadv_part,
     .bdrv_co_pwritev_part = qcow2_co_pwritev_part,

@@ -118,6 +118,9 @@ typedef struct BlockDriverInfo {
     bool can_write_zeroes_with_unmap;
 } BlockDriverInfo;
 
+/* @done of @total bytes or pieces of work are done. Called often, in the thread of the call. */
+typedef void BlockProgress(void *opaque, uint64_t done, uint64_t total);
+
 /* How large the file of a new image will be, in bytes. */
 typedef struct BlockMeasureInfo {
     uint64_t required;        /* when it holds what the source has now */

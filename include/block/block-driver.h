@@ -118,6 +118,10 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_create_opts)(BlockDriver *drv, const char *filename,
                                             BlockOptions *opts, Error **errp);
     const BlockCreateOption *create_opts;
+    /* Changes what the table says of an existing image; see bdrv_amend_options(). */
+    int (*bdrv_amend_options)(BlockDriverState *bs, BlockOptions *opts, BlockProgress *progress,
+                              void *opaque, bool force, Error **errp);
+    const BlockCreateOption *amend_opts;
     /*
      * How large would an image be that is made with @opts, of "size" or with what the node @in_bs
      * holds (or NULL)? 0 or -errno with @errp. *@info is zeroed before. Not in a coroutine.

@@ -44,6 +44,16 @@ int bdrv_measure(BlockDriver *drv, BlockOptions *opts, BlockDriverState *in_bs,
                  BlockMeasureInfo *info, Error **errp);
 bool bdrv_can_measure(const BlockDriver *drv);
 
+/* What of an existing image in format @drv can be changed, as a table of options; NULL: nothing. */
+const BlockCreateOption *bdrv_amend_options_table(const BlockDriver *drv);
+/*
+ * Changes the options @opts (consumed) of the image, which nobody else may use meanwhile. @progress
+ * may be NULL. @force permits what may make encrypted data inaccessible. 0 or -errno with @errp; what
+ * was changed before an error stays changed. Home thread.
+ */
+int bdrv_amend_options(BlockDriverState *bs, BlockOptions *opts, BlockProgress *progress,
+                       void *opaque, bool force, Error **errp);
+
 /*
  * Translates qemu-img's names: none, off, directsync, writeback, writethrough,
  * unsafe. Replaces the cache bits of *@flags. 0, or -1 for an unknown name.
@@ -123,9 +133,6 @@ BlockDriverState *bdrv_backing_chain_next(BlockDriverState *bs);
 BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
 
 /* --- changing layers; the image is drained meanwhile, or must not be in use by others --- */
-
-/* @done of @total bytes of work are done. Called often, in the thread of the call. */
-typedef void BlockProgress(void *opaque, uint64_t done, uint64_t total);
 
 /*
  * Writes what @blk shows, as far as it comes from a layer above @base, to @base, which has to be
