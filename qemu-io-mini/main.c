@@ -8,6 +8,7 @@
 
 #include <getopt.h>
 
+#include "block/block-image.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -30,32 +31,43 @@ static void print_version(void)
     printf("%s version %s (blkco), behaves as qemu-io 7.2\n", cli_progname(), BLKCO_VERSION);
 }
 
+static void print_format(void *opaque, const char *name)
+{
+    printf(" %s", name);
+}
+
 static void print_help(void)
 {
-    printf("Usage: %s [OPTIONS]... [-c STRING]... [file]\n"
-           "Reads, writes and asks a disk image by commands\n\n"
-           "  --object OBJECTDEF   define an object, such as a secret\n"
-           "  --image-opts         the file is given as a list of options\n"
-           "  --no-external        open no file that only an image names\n"
-           "  -c, --cmd STRING     run a command with its arguments; several run in order\n"
-           "                       (without: commands are read from standard input)\n"
-           "  -f, --format FMT     format of the image (default: look)\n"
-           "  -r, --read-only      open the image for reading only\n"
-           "  -s, --snapshot       writes go to a temporary file and are gone at the end\n"
-           "  -n, --nocache        past the host's page cache: -t none\n"
-           "  -C, --copy-on-read   copy what is read from a backing file into the image\n"
-           "  -m, --misalign       use buffers that are not aligned as O_DIRECT wants them\n"
-           "  -k, --native-aio     the same as -i native\n"
-           "  -i, --aio=MODE       how the host's file is read: threads (default), native\n"
-           "  -t, --cache=MODE     none, directsync, writeback, writethrough (default), unsafe\n"
-           "  -d, --discard=MODE   unmap (default) or ignore\n"
-           "  -T, --trace LIST     accepted; there are no trace events\n"
-           "  -U, --force-share    open even if another process writes to the image (with -r)\n"
-           "  -h, --help           show this help\n"
-           "  -V, --version        show the version\n\n"
-           "'%s -c help' lists the commands.\n\n"
+    printf("Usage: %s [OPTIONS]... [-c COMMAND]... [file]\n"
+           "Reads, writes and asks a disk image by commands.\n\n"
+           "Options:\n"
+           "  -h, --help                   show this help\n"
+           "  -V, --version                show the version\n"
+           "  -c, --cmd COMMAND            run a command with its arguments; several run in order\n"
+           "                               (without: commands are read from standard input)\n"
+           "  -f, --format FMT             format of the image (default: look)\n"
+           "      --image-opts             the file is given as a list of options\n"
+           "      --object OBJDEF          define an object, such as a secret\n"
+           "      --no-external            open no file that only an image names\n"
+           "  -r, --read-only              open the image for reading only\n"
+           "  -s, --snapshot               writes go to a temporary file and are gone at the end\n"
+           "  -n, --nocache                past the host's page cache: -t none\n"
+           "  -t, --cache=CACHE            cache mode (default: writethrough)\n"
+           "  -d, --discard=unmap|ignore   what becomes of discards (default: unmap)\n"
+           "  -i, --aio=AIO                how the host's file is read: threads (default), native\n"
+           "  -k, --native-aio             the same as -i native\n"
+           "  -C, --copy-on-read           copy what is read from a backing file into the image\n"
+           "  -m, --misalign               use buffers that are not aligned as O_DIRECT wants them\n"
+           "  -T, --trace LIST             accepted; there are no trace events\n"
+           "  -U, --force-share            open even if another process writes to the image\n"
+           "                               (with -r)\n\n"
+           "'%s -c help' lists the commands.\n"
+           "Supported formats:", cli_progname(), cli_progname());
+    bdrv_iterate_format(print_format, NULL);
+    printf("\nCache modes: none and directsync (both past the host's page cache), writeback,\n"
+           "writethrough, unsafe (never flushes).\n\n"
            "Example:\n  %s -f raw -c 'write -P 7 0 64k' -c 'read -v 512 32' disk.img\n",
-           cli_progname(), cli_progname(), cli_progname());
+           cli_progname());
 }
 
 /* There are no trace events: names match nothing, as they may in QEMU. */

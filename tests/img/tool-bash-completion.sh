@@ -44,3 +44,19 @@ complete_line "$img" info d
 expect_out disk.img
 complete_line "$img" info -f raw zo
 expect_out zother.txt
+
+# qemu-io-mini has no subcommands: options, their values, commands behind -c, images.
+complete_line "$io" -
+offers -c --cmd -f -r --no-external --cache --discard
+complete_line "$io" --no-
+expect_out --no-external
+complete_line "$io" -t un
+expect_out unsafe
+complete_line "$io" --discard = i
+expect_out ignore
+complete_line "$io" -f qc
+expect_out qcow2
+complete_line "$io" -c aio_
+expect_out "$(printf '%s\n' aio_flush aio_read aio_write)"
+complete_line "$io" -r d
+expect_out disk.img
