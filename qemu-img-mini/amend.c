@@ -21,7 +21,7 @@ static const CliOption amend_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
     { 'o', NULL, "OPTIONS", "what to change: NAME=VALUE,...; 'help' lists the names" },
-    { 'f', NULL, "FMT", "format of the image (default: find out)" },
+    { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 't', NULL, "CACHE", "cache mode (default: writeback)" },
     { 'p', NULL, NULL, "show the progress" },
     { 'q', NULL, NULL, "say nothing but errors" },
@@ -128,6 +128,7 @@ static int amend_run(const Command *cmd, int argc, char **argv)
     }
     if (optind != argc - 1) {
         error_report("Expecting one image file name");
+        cli_hint_help();
         return EXIT_FAILURE;
     }
     args.image.filename = argv[optind];

@@ -27,6 +27,7 @@ typedef struct BitmapArgs {
 } BitmapArgs;
 
 static const CliOption bitmap_cli_options[] = {
+    CLI_HELP_OPTION,
     { CLI_OPT_BITMAP_ADD, "add", NULL, "add the bitmap, empty and enabled" },
     { CLI_OPT_BITMAP_REMOVE, "remove", NULL, "remove it" },
     { CLI_OPT_BITMAP_CLEAR, "clear", NULL, "clear all of its bits" },
@@ -34,12 +35,11 @@ static const CliOption bitmap_cli_options[] = {
     { CLI_OPT_BITMAP_DISABLE, "disable", NULL, "no longer record changes" },
     { CLI_OPT_BITMAP_MERGE, "merge", "SOURCE", "add the bits of the bitmap SOURCE" },
     { 'b', NULL, "FILE", "with --merge: the image that holds SOURCE" },
-    { 'F', NULL, "FMT", "the format of that image" },
+    { 'F', NULL, "FMT", "format of that image (default: look)" },
     { 'g', NULL, "SIZE", "with --add: bytes of the disk for each bit, a power of two" },
-    { 'f', "format", "FMT", "the format of the image" },
+    { 'f', "format", "FMT", "format of the image (default: look)" },
     { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
     CLI_OBJECT_OPTION,
-    CLI_HELP_OPTION,
     {},
 };
 
@@ -200,6 +200,7 @@ static bool parse_args(const Command *cmd, int argc, char **argv, BitmapArgs *ar
     wrong = contradiction(args, argc - optind);
     if (wrong) {
         error_report("%s", wrong);
+        cli_hint_help();
         return false;
     }
     args->image.filename = argv[optind];
@@ -239,8 +240,10 @@ static int bitmap_run(const Command *cmd, int argc, char **argv)
 const Command bitmap_command = {
     .name = "bitmap",
     .run = bitmap_run,
-    .args = "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... FILENAME BITMAP",
-    .summary = "Changes a persistent bitmap of an image, in the order of the options.",
+    .args = "ACTION... FILENAME BITMAP",
+    .summary = "Changes a persistent bitmap of an image.",
     .options = bitmap_cli_options,
+    .notes = "Actions are --add, --remove, --clear, --enable, --disable and --merge. Several are done in\n"
+             "their order.",
     .example = "bitmap --add -g 64k disk.qcow2 backup1",
 };

@@ -232,9 +232,9 @@ const Command check_command = {
     .name = "check",
     .run = check_run,
     .args = "FILENAME",
-    .summary = "Looks for damage in an image, and repairs it if asked to. Exit code: 0 all is well,"
-               " 1 the\ncheck failed, 2 damage, 3 leaked clusters alone, 63 the format has no"
-               " checks.",
+    .summary = "Looks for damage in an image, and repairs it if asked to.",
     .options = check_cli_options,
+    .notes = "Exit codes: 0 all is well, 1 the check failed, 2 damage, 3 leaked clusters alone,\n"
+             "63 the format has no checks.",
     .example = "check -r all disk.qcow2",
 };

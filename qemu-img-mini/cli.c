@@ -19,6 +19,15 @@ static const CliOption no_external_option = {
     CLI_OPT_NO_EXTERNAL, "no-external", NULL, "open no file that only an image names",
 };
 
+static const Command *current; /* the subcommand of this run, once its options are read */
+
+void cli_hint_help(void)
+{
+    if (current && isatty(STDERR_FILENO)) {
+        error_printf("Try '%s %s --help' for more information\n", cli_progname(), current->name);
+    }
+}
+
 void cli_usage_error(const char *fmt, ...)
 {
     va_list ap;
@@ -26,7 +35,11 @@ void cli_usage_error(const char *fmt, ...)
     va_start(ap, fmt);
     error_vreport(fmt, ap);
     va_end(ap);
-    error_printf("Try '%s --help' for more information\n", cli_progname());
+    if (current && isatty(STDERR_FILENO)) {
+        cli_hint_help();
+    } else {
+        error_printf("Try '%s --help' for more information\n", cli_progname());
+    }
     exit(EXIT_FAILURE);
 }
 
@@ -54,7 +67,14 @@ void cli_print_command_help(const Command *cmd)
         print_option(o);
     }
     print_option(&no_external_option);
-    printf("\nExample:\n  %s %s\n", cli_progname(), cmd->example);
+    if (cmd->notes) {
+        printf("\n%s\n", cmd->notes);
+    }
+    g_auto(GStrv) examples = g_strsplit(cmd->example, "\n", -1);
+    printf("\n%s:\n", examples[1] ? "Examples" : "Example");
+    for (size_t i = 0; examples[i]; i++) {
+        printf("  %s %s\n", cli_progname(), examples[i]);
+    }
 }
 
 /* getopt's two arrays for a subcommand; there is one subcommand in a run. */
@@ -92,6 +112,7 @@ int cli_getopt(const Command *cmd, int argc, char **argv)
     static char letters[2 * MAX_OPTIONS + 2];
 
     if (!longs) {
+        current = cmd;
         longs = getopt_tables(cmd, letters);
     }
     int c;

@@ -56,7 +56,8 @@ struct Command {
     const char *args;    /* the part of the synopsis behind the options */
     const char *summary; /* one line */
     const CliOption *options;
-    const char *example; /* behind the program's name */
+    const char *notes;   /* what else there is to know, or NULL */
+    const char *example; /* lines, each to stand behind the program's name */
 };
 
 extern const Command amend_command;
@@ -89,6 +90,11 @@ extern const Command snapshot_command;
  * help option end the program here.
  */
 int cli_getopt(const Command *cmd, int argc, char **argv);
+/*
+ * On a terminal: where the help of this subcommand is. For mistakes in the command line of which
+ * qemu-img tells no more than that.
+ */
+void cli_hint_help(void);
 /* "PROG: message", how to get help, exit code 1. */
 QEMU_NORETURN void cli_usage_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void cli_print_command_help(const Command *cmd);

@@ -28,7 +28,7 @@ typedef struct Commit {
 static const CliOption commit_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the name is a list of options" },
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 't', NULL, "CACHE", "cache mode (default: writeback)" },
     { 'b', NULL, "BASE", "layer to commit to (default: the next one); implies -d" },
@@ -182,7 +182,7 @@ const Command commit_command = {
     .name = "commit",
     .run = commit_run,
     .args = "FILENAME",
-    .summary = "Writes what an image holds into the image below it, and empties it.",
+    .summary = "Writes what an image holds into its backing file, and empties it.",
     .options = commit_cli_options,
     .example = "commit -p overlay.qcow2",
 };

@@ -402,5 +402,7 @@ const Command compare_command = {
     .args = "IMAGE1 IMAGE2",
     .summary = "Tells whether two images have the same contents.",
     .options = compare_cli_options,
+    .notes = "Exit codes: 0 the same, 1 different, 2 cannot be opened, 3 cannot be mapped, 4 cannot be\n"
+             "read.",
     .example = "compare -f raw -F raw disk.img copy.img",
 };

@@ -566,6 +566,7 @@ static int convert_run(const Command *cmd, int argc, char **argv)
     }
     if (!last) {
         error_report("Must specify image file name");
+        cli_hint_help();
         return EXIT_FAILURE;
     }
     cv.target.filename = cv.job.target_name = last;
@@ -588,5 +589,6 @@ const Command convert_command = {
     .args = "SOURCE [SOURCE...] TARGET",
     .summary = "Copies images; only what is allocated, with holes where there are zeroes.",
     .options = convert_cli_options,
-    .example = "convert -p -f raw -O raw disk.img copy.img",
+    .example = "convert -p -f raw -O qcow2 disk.img disk.qcow2\n"
+               "convert -p -c -O qcow2 disk.qcow2 compressed.qcow2",
 };

@@ -241,5 +241,8 @@ const Command create_command = {
     .args = "FILENAME [SIZE]",
     .summary = "Makes a new, empty image.",
     .options = create_cli_options,
-    .example = "create -f raw disk.img 10G",
+    .notes = "An image with a backing file has its size unless SIZE is there. A file that is there\n"
+             "already is overwritten.",
+    .example = "create -f qcow2 disk.qcow2 10G\n"
+               "create -f qcow2 -b disk.qcow2 -F qcow2 overlay.qcow2",
 };

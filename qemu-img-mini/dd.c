@@ -199,6 +199,7 @@ static int dd_run(const Command *cmd, int argc, char **argv)
     }
     if (!dd.source.filename || !dd.target.filename) {
         error_report("Must specify both input and output files");
+        cli_hint_help();
         return EXIT_FAILURE;
     }
     dd.in = cli_open_image(&dd.source);
@@ -216,5 +217,6 @@ const Command dd_command = {
     .args = "[bs=SIZE] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT",
     .summary = "Copies an image, or a part of it, into a new one.",
     .options = dd_cli_options,
-    .example = "dd -f raw -O qcow2 bs=1M skip=1 if=disk.img of=part.qcow2",
+    .notes = "Zeroes are written too: convert is the command that leaves holes.",
+    .example = "dd -f raw -O qcow2 bs=1M skip=1 count=8 if=disk.img of=part.qcow2",
 };

@@ -24,12 +24,12 @@ typedef struct MeasureArgs {
 static const CliOption measure_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { 'f', NULL, "FMT", "format of the source (default: find out)" },
+    { 'f', NULL, "FMT", "format of the source (default: look)" },
     { 'O', NULL, "FMT", "format of the new image (default: raw)" },
     { 'o', NULL, "OPTIONS", "options of the new image: NAME=VALUE,..." },
     { 'l', NULL, "SNAPSHOT", "measure a snapshot of the source: its id or name" },
     { CLI_OPT_SIZE, "size", "SIZE", "measure an image of this size instead of a source" },
-    { CLI_OPT_OUTPUT, "output", "FORMAT", "human or json" },
+    { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" },
     { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
     CLI_FORCE_SHARE_OPTION,
     {},
@@ -169,6 +169,7 @@ static int measure_run(const Command *cmd, int argc, char **argv)
     g_autofree char *options G_GNUC_UNUSED = args.options; /* only to be freed */
     if (argc - optind > 1) {
         error_report("At most one filename argument is allowed.");
+        cli_hint_help();
         return EXIT_FAILURE;
     }
     args.source.filename = argv[optind];
@@ -197,7 +198,8 @@ const Command measure_command = {
     .name = "measure",
     .run = measure_run,
     .args = "[FILENAME]",
-    .summary = "Says how much space a new image would take.",
+    .summary = "Tells how much space a new image would take.",
     .options = measure_cli_options,
-    .example = "measure -O qcow2 disk.raw",
+    .example = "measure -O qcow2 disk.img\n"
+               "measure -O qcow2 --size=10G",
 };

@@ -45,7 +45,7 @@ typedef struct Rebase {
 static const CliOption rebase_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the name is a list of options" },
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 'b', NULL, "FILE", "the new backing file; '' for none" },
     { 'F', NULL, "FMT", "format of the new backing file" },
@@ -409,5 +409,6 @@ const Command rebase_command = {
     .args = "FILENAME",
     .summary = "Changes the backing file of an image; what it reads as stays the same.",
     .options = rebase_cli_options,
-    .example = "rebase -b newbase.qcow2 -F qcow2 overlay.qcow2",
+    .example = "rebase -b newbase.qcow2 -F qcow2 overlay.qcow2\n"
+               "rebase -u -b moved.qcow2 -F qcow2 overlay.qcow2",
 };

@@ -23,7 +23,7 @@ typedef struct ResizeArgs {
 static const CliOption resize_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { 'f', NULL, "FMT", "format of the image (default: find out)" },
+    { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 'q', NULL, NULL, "say nothing but errors" },
     { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
     { CLI_OPT_PREALLOCATION, "preallocation", "MODE",
@@ -185,5 +185,6 @@ const Command resize_command = {
     .args = "FILENAME [+|-]SIZE",
     .summary = "Changes the size of an image.",
     .options = resize_cli_options,
-    .example = "resize -f qcow2 disk.qcow2 +10G",
+    .example = "resize -f qcow2 disk.qcow2 +10G\n"
+               "resize -f raw --shrink disk.img 5G",
 };

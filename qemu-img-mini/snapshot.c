@@ -170,7 +170,9 @@ const Command snapshot_command = {
     .name = "snapshot",
     .run = snapshot_run,
     .args = "FILENAME",
-    .summary = "List, create, apply or delete the snapshots that are kept inside an image.",
+    .summary = "Lists, creates, applies or deletes the snapshots that are kept inside an image.",
     .options = snapshot_cli_options,
-    .example = "snapshot -c before-upgrade disk.qcow2",
+    .example = "snapshot -c before-upgrade disk.qcow2\n"
+               "snapshot -l disk.qcow2\n"
+               "snapshot -a before-upgrade disk.qcow2",
 };

@@ -6,10 +6,15 @@
 ok --help
 expect_out_has '^usage: '
 expect_out_has '^  convert '
-for command in bench compare convert create info map; do
+commands=$(sed -nE '/^Commands:/,/^$/s/^  ([a-z]+) .*/\1/p' out)
+[[ $(wc -w <<<"$commands") -ge 15 ]] || fail 'commands are missing'
+for command in $commands; do
     ok "$command" --help
     expect_out_has "^usage: $name $command "
-    expect_out_has '^Example:'
+    # One sentence or so that begins with what the command does, in a line of its own.
+    sed -n 2p out | grep -qE '^[A-Z][a-z]+s,? .*\.$' || fail "$command: its summary is in another style"
+    expect_out_has '^Examples*:$'
+    [[ $(wc -L <out) -le 110 ]] || fail "$command: the lines of its help are long"
     ok "$command" -h
 done
 ok convert --help
