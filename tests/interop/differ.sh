@@ -25,12 +25,39 @@ describe_qcow2() {
     rm -f content
 }
 
+# What is in the directory run: a line each with all that a change alters, sorted by name. Of
+# directories the name alone, for their times change with what is in them.
+list_run() {
+    (cd run && find . -mindepth 1 \( -type d -printf '%P\td\n' \) -o \
+        -printf '%P\t%y %s %T@ %C@ %i %m\n') | LC_ALL=C sort
+}
+
+# Makes run the same as template. Copying all of it for each command line would take most of
+# the time, so only what has changed since is copied again.
+fresh_run() {
+    local path
+    if [ ! -d run ]; then
+        cp -a --sparse=always template run
+    else
+        list_run >run.now
+        cmp -s run.list run.now && return
+        LC_ALL=C comm -3 run.list run.now | sed 's/^\t//' | cut -f 1 | LC_ALL=C sort -u >run.changed
+        while IFS= read -r path; do
+            rm -rf "run/$path"
+        done <run.changed
+        while IFS= read -r path; do
+            [ ! -e "template/$path" ] || [ -e "run/$path" ] ||
+                cp -a --sparse=always "template/$path" "run/$path"
+        done <run.changed
+    fi
+    list_run >run.list
+}
+
 # one_run PROGRAM RESULT FILES...: $input goes to its standard input, escapes interpreted.
 one_run() {
     local program=$1 result=$2 code=0 file
     shift 2
-    rm -rf run
-    cp -a --sparse=always template run
+    fresh_run
     printf '%b' "$input" >in
     (cd run && exec timeout 10 "$program" "${words[@]}" >../out 2>../err <../in) || code=$?
     {
