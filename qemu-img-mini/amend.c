@@ -37,13 +37,11 @@ static bool take_option(int c, AmendArgs *args)
     case 'o':
         args->options = cli_add_option_list(args->options, optarg);
         return args->options;
-    case 'f': args->image.format = optarg; break;
     case 't': args->cache = optarg; break;
     case 'p': args->progress = true; break;
     case 'q': args->quiet = true; break;
-    case CLI_OPT_IMAGE_OPTS: args->image.image_opts = true; break;
     case CLI_OPT_FORCE: args->force = true; break;
-    case CLI_OPT_OBJECT: return cli_add_object(optarg);
+    default: return cli_image_option(c, &args->image);
     }
     return true;
 }

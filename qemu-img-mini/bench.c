@@ -293,9 +293,6 @@ static bool parse_option(int c, BenchArgs *args)
         args->image.flags |= BDRV_O_RDWR;
         args->write = true;
         break;
-    case 'U':
-        args->image.force_share = true;
-        break;
     case CLI_OPT_PATTERN:
         if (!cli_parse_count(optarg, 0xff, &number)) {
             error_report("Invalid pattern byte specified");
@@ -312,9 +309,8 @@ static bool parse_option(int c, BenchArgs *args)
     case CLI_OPT_NO_DRAIN:
         args->drain_on_flush = false;
         break;
-    case CLI_OPT_IMAGE_OPTS:
-        args->image.image_opts = true;
-        break;
+    default:
+        return cli_image_option(c, &args->image);
     }
     return true;
 }
@@ -329,10 +325,7 @@ static int bench_run(const Command *cmd, int argc, char **argv)
             return EXIT_FAILURE;
         }
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
-    args.image.filename = argv[optind];
+    args.image.filename = cli_one_filename(argc, argv);
     if (args.flush_interval && !args.write) {
         error_report("--flush-interval is only available in write tests");
         return EXIT_FAILURE;
@@ -345,6 +338,9 @@ static int bench_run(const Command *cmd, int argc, char **argv)
         args.step = args.buffer_size;
     }
     g_autoptr(BlockBackend) blk = cli_open_image(&args.image);
+    if (!blk && (args.image.flags & BDRV_O_NATIVE_AIO) && !(args.image.flags & BDRV_O_NOCACHE)) {
+        cli_hint("Native AIO goes with '-t none' or '-t directsync'");
+    }
     return blk ? bench_image(blk, &args) : EXIT_FAILURE;
 }
 

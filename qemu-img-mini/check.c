@@ -124,9 +124,6 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CheckArgs *arg
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
-        case 'f':
-            args->image.format = optarg;
-            break;
         case 'r':
             take_repair(optarg, args);
             break;
@@ -136,31 +133,20 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CheckArgs *arg
         case 'q':
             args->quiet = true;
             break;
-        case 'U':
-            args->image.force_share = true;
-            break;
         case CLI_OPT_OUTPUT:
             output = optarg;
             break;
-        case CLI_OPT_IMAGE_OPTS:
-            args->image.image_opts = true;
-            break;
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
+        default:
+            if (!cli_image_option(c, &args->image)) {
                 return false;
             }
             break;
         }
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
-    args->image.filename = argv[optind];
-    if (output && strcmp(output, "json") != 0 && strcmp(output, "human") != 0) {
-        error_report("--output must be used with human or json as argument.");
+    args->image.filename = cli_one_filename(argc, argv);
+    if (!cli_parse_output(output, &args->json)) {
         return false;
     }
-    args->json = output && !strcmp(output, "json");
     if (bdrv_parse_cache_mode(cache, &args->image.flags, &args->image.writethrough) < 0) {
         error_report("Invalid source cache option: %s", cache);
         return false;

@@ -23,8 +23,8 @@ static const Command *current; /* the subcommand of this run, once its options a
 
 void cli_hint_help(void)
 {
-    if (current && isatty(STDERR_FILENO)) {
-        error_printf("Try '%s %s --help' for more information\n", cli_progname(), current->name);
+    if (current) {
+        cli_hint("Try '%s %s --help' for more information", cli_progname(), current->name);
     }
 }
 
@@ -133,6 +133,35 @@ int cli_getopt(const Command *cmd, int argc, char **argv)
     default:
         return c;
     }
+}
+
+bool cli_image_option(int c, CliImage *image)
+{
+    switch (c) {
+    case 'f': image->format = optarg; break;
+    case 'U': image->force_share = true; break;
+    case CLI_OPT_IMAGE_OPTS: image->image_opts = true; break;
+    case CLI_OPT_OBJECT: return cli_add_object(optarg);
+    }
+    return true;
+}
+
+bool cli_parse_output(const char *arg, bool *json)
+{
+    *json = !g_strcmp0(arg, "json");
+    if (arg && !*json && strcmp(arg, "human") != 0) {
+        error_report("--output must be used with human or json as argument.");
+        return false;
+    }
+    return true;
+}
+
+const char *cli_one_filename(int argc, char **argv)
+{
+    if (optind != argc - 1) {
+        cli_usage_error("Expecting one image file name");
+    }
+    return argv[optind];
 }
 
 /* --- values --- */

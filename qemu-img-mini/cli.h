@@ -91,6 +91,15 @@ extern const Command snapshot_command;
  */
 int cli_getopt(const Command *cmd, int argc, char **argv);
 /*
+ * Takes @c, if it is one of the options of a single image, which mean the same in all
+ * subcommands: -f, -U, --image-opts, --object. False and a message: its value is wrong.
+ */
+bool cli_image_option(int c, CliImage *image);
+/* The value of --output, NULL where it was not given. False and a message when it is wrong. */
+bool cli_parse_output(const char *arg, bool *json);
+/* The one argument behind the options; it ends the program when there is none or there are more. */
+const char *cli_one_filename(int argc, char **argv);
+/*
  * On a terminal: where the help of this subcommand is. For mistakes in the command line of which
  * qemu-img tells no more than that.
  */

@@ -44,18 +44,16 @@ static const CliOption commit_cli_options[] = {
 static bool parse_option(int c, Commit *cm)
 {
     switch (c) {
-    case 'f': cm->image.format = optarg; break;
     case 't': cm->cache = optarg; break;
     case 'b': cm->base = optarg; cm->drop = true; break;
     case 'd': cm->drop = true; break;
     case 'p': cm->progress = true; break;
     case 'q': cm->quiet = true; break;
-    case CLI_OPT_IMAGE_OPTS: cm->image.image_opts = true; break;
-    case CLI_OPT_OBJECT: return cli_add_object(optarg);
     case CLI_OPT_PROGRESS: return progress_parse(optarg);
     case 'r':
         cm->rate = cli_parse_size("rate limit", optarg, 0, INT64_MAX);
         return cm->rate >= 0;
+    default: return cli_image_option(c, &cm->image);
     }
     return true;
 }
@@ -164,10 +162,7 @@ static int commit_run(const Command *cmd, int argc, char **argv)
     if (cm.quiet) {
         cm.progress = false;
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
-    cm.image.filename = argv[optind];
+    cm.image.filename = cli_one_filename(argc, argv);
     if (bdrv_parse_cache_mode(cm.cache, &cm.image.flags, &cm.image.writethrough) < 0) {
         error_report("Invalid cache option: %s", cm.cache);
         return EXIT_FAILURE;

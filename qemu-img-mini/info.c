@@ -167,12 +167,6 @@ static bool parse_args(const Command *cmd, int argc, char **argv, InfoArgs *args
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
-        case 'f':
-            args->image.format = optarg;
-            break;
-        case 'U':
-            args->image.force_share = true;
-            break;
         case CLI_OPT_OUTPUT:
             output = optarg;
             break;
@@ -182,26 +176,15 @@ static bool parse_args(const Command *cmd, int argc, char **argv, InfoArgs *args
         case CLI_OPT_LIMITS:
             args->limits = true;
             break;
-        case CLI_OPT_IMAGE_OPTS:
-            args->image.image_opts = true;
-            break;
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
+        default:
+            if (!cli_image_option(c, &args->image)) {
                 return false;
             }
             break;
         }
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
-    args->image.filename = argv[optind];
-    if (output && strcmp(output, "json") != 0 && strcmp(output, "human") != 0) {
-        error_report("--output must be used with human or json as argument.");
-        return false;
-    }
-    args->json = output && !strcmp(output, "json");
-    return true;
+    args->image.filename = cli_one_filename(argc, argv);
+    return cli_parse_output(output, &args->json);
 }
 
 static int info_run(const Command *cmd, int argc, char **argv)

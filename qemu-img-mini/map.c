@@ -193,12 +193,6 @@ static bool parse_args(const Command *cmd, int argc, char **argv, MapArgs *args)
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
-        case 'f':
-            args->image.format = optarg;
-            break;
-        case 'U':
-            args->image.force_share = true;
-            break;
         case 's':
             args->start = cli_parse_size("start offset", optarg, 0, INT64_MAX);
             if (args->start < 0) {
@@ -214,26 +208,15 @@ static bool parse_args(const Command *cmd, int argc, char **argv, MapArgs *args)
         case CLI_OPT_OUTPUT:
             output = optarg;
             break;
-        case CLI_OPT_IMAGE_OPTS:
-            args->image.image_opts = true;
-            break;
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
+        default:
+            if (!cli_image_option(c, &args->image)) {
                 return false;
             }
             break;
         }
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
-    args->image.filename = argv[optind];
-    if (output && strcmp(output, "json") != 0 && strcmp(output, "human") != 0) {
-        error_report("--output must be used with human or json as argument.");
-        return false;
-    }
-    args->json = output && !strcmp(output, "json");
-    return true;
+    args->image.filename = cli_one_filename(argc, argv);
+    return cli_parse_output(output, &args->json);
 }
 
 static int map_run(const Command *cmd, int argc, char **argv)

@@ -39,11 +39,6 @@ static const CliOption measure_cli_options[] = {
 static bool take_option(int c, MeasureArgs *args)
 {
     switch (c) {
-    case CLI_OPT_OBJECT:
-        return cli_add_object(optarg);
-    case 'f':
-        args->source.format = optarg;
-        break;
     case 'O':
         args->format = optarg;
         break;
@@ -57,18 +52,9 @@ static bool take_option(int c, MeasureArgs *args)
         args->size = cli_parse_size("image size", optarg, 0, INT64_MAX);
         return args->size >= 0;
     case CLI_OPT_OUTPUT:
-        args->json = !strcmp(optarg, "json");
-        if (!args->json && strcmp(optarg, "human") != 0) {
-            error_report("--output must be used with human or json as argument.");
-            return false;
-        }
-        break;
-    case CLI_OPT_IMAGE_OPTS:
-        args->source.image_opts = true;
-        break;
-    case 'U':
-        args->source.force_share = true;
-        break;
+        return cli_parse_output(optarg, &args->json);
+    default:
+        return cli_image_option(c, &args->source);
     }
     return true;
 }

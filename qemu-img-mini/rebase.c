@@ -63,7 +63,6 @@ static const CliOption rebase_cli_options[] = {
 static bool parse_option(int c, Rebase *r)
 {
     switch (c) {
-    case 'f': r->image.format = optarg; break;
     case 'b': r->backing = optarg; break;
     case 'F': r->format = optarg; break;
     case 'u': r->unsafe = true; break;
@@ -72,9 +71,8 @@ static bool parse_option(int c, Rebase *r)
     case 'p': r->progress = true; break;
     case 'q': r->quiet = true; break;
     case 'U': r->force_share = true; break;
-    case CLI_OPT_IMAGE_OPTS: r->image.image_opts = true; break;
-    case CLI_OPT_OBJECT: return cli_add_object(optarg);
     case CLI_OPT_PROGRESS: return progress_parse(optarg);
+    default: return cli_image_option(c, &r->image);
     }
     return true;
 }
@@ -384,13 +382,10 @@ static int rebase_run(const Command *cmd, int argc, char **argv)
     if (r.quiet) {
         r.progress = false;
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
+    r.image.filename = cli_one_filename(argc, argv);
     if (!r.unsafe && !r.backing) {
         cli_usage_error("Must specify backing file (-b) or use unsafe mode (-u)");
     }
-    r.image.filename = argv[optind];
     if (!parse_cache_modes(&r)) {
         return EXIT_FAILURE;
     }

@@ -99,7 +99,9 @@ static int delete(BlockDriverState *bs, const char *name)
 static int act(BlockDriverState *bs, const SnapshotArgs *args)
 {
     switch (args->action) {
-    case ACTION_NONE: break;
+    case ACTION_NONE:
+        cli_hint_help(); /* qemu-img does nothing, in silence */
+        break;
     case ACTION_LIST: return list(bs);
     case ACTION_CREATE: return create(bs, args->name);
     case ACTION_APPLY: return apply(bs, args->name);
@@ -129,28 +131,16 @@ static bool parse_args(const Command *cmd, int argc, char **argv, SnapshotArgs *
         case 'l': case 'c': case 'a': case 'd':
             set_action(args, c);
             break;
-        case 'f':
-            args->image.format = optarg;
-            break;
         case 'q':
             break; /* it never says anything but errors */
-        case 'U':
-            args->image.force_share = true;
-            break;
-        case CLI_OPT_IMAGE_OPTS:
-            args->image.image_opts = true;
-            break;
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
+        default:
+            if (!cli_image_option(c, &args->image)) {
                 return false;
             }
             break;
         }
     }
-    if (optind != argc - 1) {
-        cli_usage_error("Expecting one image file name");
-    }
-    args->image.filename = argv[optind];
+    args->image.filename = cli_one_filename(argc, argv);
     args->image.flags = args->action == ACTION_LIST ? BDRV_O_UNMAP : BDRV_O_UNMAP | BDRV_O_RDWR;
     return true;
 }

@@ -45,6 +45,7 @@ static bool check_count(const IoCommand *cmd, const char *name, int n)
     } else {
         fprintf(stderr, "between %d and %d arguments\n", cmd->min_args, cmd->max_args);
     }
+    cli_hint("'help %s' explains them", cmd->name);
     return false;
 }
 
@@ -71,6 +72,7 @@ static int run_command(IoSession *io, int argc, char **argv)
 
     if (!cmd) {
         fprintf(stderr, "command \"%s\" not found\n", argv[0]);
+        cli_hint("'help' lists the commands");
         return -EINVAL;
     }
     if (!cmd->without_image && !io->blk) {

@@ -14,6 +14,9 @@ static int run_break(const IoCommand *cmd, IoSession *io, int argc, char **argv)
 
     if (ret < 0) {
         printf("Could not set breakpoint: %s\n", strerror(-ret));
+        if (ret == -ENOTSUP) {
+            cli_hint("Break points take the driver blkdebug: open blkdebug::FILE");
+        }
     }
     return ret;
 }

@@ -171,6 +171,7 @@ static bool parse_arguments(Arguments *args, int argc, char **argv)
     }
     if (argc - optind > 1) {
         print_help();
+        cli_hint("There can be one file only");
         exit(EXIT_FAILURE);
     }
     if (args->format && args->image_opts) {

@@ -143,6 +143,20 @@ BlockBackend *cli_open_image(const CliImage *image)
     return blk;
 }
 
+/* --- messages --- */
+
+void cli_hint(const char *fmt, ...)
+{
+    va_list ap;
+
+    if (isatty(STDERR_FILENO)) {
+        va_start(ap, fmt);
+        vfprintf(stderr, fmt, ap);
+        va_end(ap);
+        fputc('\n', stderr);
+    }
+}
+
 /* --- coroutines, descriptors, the end --- */
 
 void cli_run_coroutine(CoroutineEntry *entry, void *opaque, const bool *done)

@@ -39,6 +39,14 @@ int cli_external_flags(void);
 /* NULL and a message on failure. */
 BlockBackend *cli_open_image(const CliImage *image);
 
+/* --- messages --- */
+
+/*
+ * What helps a person, behind a message that scripts compare: "text" on a line of its own on
+ * stderr, if that is a terminal.
+ */
+void cli_hint(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
 /* --- coroutines, descriptors, the end --- */
 
 /* Runs @entry(@opaque) as a coroutine; polls until *@done, which it has to set. */

@@ -275,6 +275,10 @@ static void error_print_hint_and_free(Error *err)
 
     if (hint) {
         error_printf("%s", hint);
+        /* Some of QEMU's hints do not end their line, to the dismay of the prompt below. */
+        if (*hint && !g_str_has_suffix(hint, "\n") && isatty(STDERR_FILENO)) {
+            error_printf("\n");
+        }
     }
     error_free(err);
 }

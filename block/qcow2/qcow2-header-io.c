@@ -124,3 +124,21 @@ int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs)
     qcow2_put_be64(buf + 16, s->hdr.autoclear_features);
     return write_fields(bs, offsetof(Qcow2DiskHeader, incompatible_features), sizeof(buf), buf);
 }
+
+int coroutine_fn qcow2_co_write_header_dirty(BlockDriverState *bs, bool dirty)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t old = s->hdr.incompatible_features;
+    int ret;
+
+    s->hdr.incompatible_features = dirty ? old | QCOW2_INCOMPAT_DIRTY
+                                         : old & ~QCOW2_INCOMPAT_DIRTY;
+    ret = qcow2_co_write_header_features(bs);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        s->hdr.incompatible_features = old;
+    }
+    return ret;
+}

@@ -35,5 +35,7 @@ int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size,
                                             uint64_t old_size);
 /* The incompatible and autoclear words from s->hdr. Version 3 only. */
 int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs);
+/* Sets or clears the dirty bit, durably; on failure s->hdr has it as it was. Version 3 only. */
+int coroutine_fn qcow2_co_write_header_dirty(BlockDriverState *bs, bool dirty);
 
 #endif

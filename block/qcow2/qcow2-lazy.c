@@ -5,24 +5,6 @@
 #include "qcow2-header-io.h"
 #include "qcow2-refblock.h"
 
-static int coroutine_fn set_bit_on_disk(BlockDriverState *bs, bool dirty)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t old = s->hdr.incompatible_features;
-    int ret;
-
-    s->hdr.incompatible_features = dirty ? old | QCOW2_INCOMPAT_DIRTY
-                                         : old & ~QCOW2_INCOMPAT_DIRTY;
-    ret = qcow2_co_write_header_features(bs);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
-    if (ret < 0) {
-        s->hdr.incompatible_features = old;
-    }
-    return ret;
-}
-
 int coroutine_fn qcow2_co_lazy_begin(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -31,7 +13,7 @@ int coroutine_fn qcow2_co_lazy_begin(BlockDriverState *bs)
     if (likely(!s->lazy || qatomic_read(&s->lazy_dirty))) {
         return 0;
     }
-    ret = set_bit_on_disk(bs, true);
+    ret = qcow2_co_write_header_dirty(bs, true);
     if (ret == 0) {
         qatomic_set(&s->lazy_dirty, true);
     }
@@ -59,7 +41,7 @@ int coroutine_fn qcow2_co_lazy_end(BlockDriverState *bs)
     if (!qatomic_read(&s->lazy_dirty)) {
         return 0;
     }
-    ret = set_bit_on_disk(bs, false);
+    ret = qcow2_co_write_header_dirty(bs, false);
     if (ret == 0) {
         qatomic_set(&s->lazy_dirty, false);
     }

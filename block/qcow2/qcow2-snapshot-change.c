@@ -7,24 +7,6 @@
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 
-static int coroutine_fn set_dirty_mark(BlockDriverState *bs, bool dirty)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t old = s->hdr.incompatible_features;
-    int ret;
-
-    s->hdr.incompatible_features = dirty ? old | QCOW2_INCOMPAT_DIRTY
-                                         : old & ~QCOW2_INCOMPAT_DIRTY;
-    ret = qcow2_co_write_header_features(bs);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
-    if (ret < 0) {
-        s->hdr.incompatible_features = old;
-    }
-    return ret;
-}
-
 static void drop_locks(BDRVQcow2State *s)
 {
     qemu_co_mutex_unlock(&s->l1_lock);
@@ -48,7 +30,7 @@ int coroutine_fn qcow2_co_snapshot_begin(BlockDriverState *bs, bool mark,
     qemu_co_mutex_lock(&s->l1_lock);
     qcow2_unmap_inactive_l2(s);
     if (mark && s->hdr.version >= 3 && !(s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY)) {
-        ret = set_dirty_mark(bs, true);
+        ret = qcow2_co_write_header_dirty(bs, true);
         c->marked = ret == 0;
     }
     if (ret < 0) {
@@ -67,7 +49,7 @@ int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange
         end = bdrv_co_flush(bs->file->bs);
     }
     if (end == 0 && c->marked && !c->unclean && !qatomic_read(&s->lazy_dirty)) {
-        end = set_dirty_mark(bs, false);
+        end = qcow2_co_write_header_dirty(bs, false);
     }
     qcow2_map_inactive_l2(bs);
     drop_locks(s);
