@@ -38,7 +38,7 @@ static void print_format(void *opaque, const char *name)
 
 static void print_help(void)
 {
-    printf("Usage: %s [OPTIONS]... [-c COMMAND]... [file]\n"
+    printf("Usage: %s [OPTIONS]... [-c STRING]... [file]\n"
            "Reads, writes and asks a disk image by commands.\n\n"
            "Options:\n"
            "  -h, --help                   show this help\n"
