@@ -8,7 +8,7 @@ cd "$tmp"
 
 awk '/^```c [a-z]*\.c$/ { file = $2; next } /^```$/ { file = "" } file { print > file }' \
     "$top/docs/embedding.md"
-[ -s readblock.c ] && [ -s pollfd.c ] || { echo "docs/embedding.md has lost its programs"; exit 1; }
+[ -s readblock.c ] && [ -s pollfd.c ] && [ -s undo.c ] || { echo "docs/embedding.md has lost its programs"; exit 1; }
 if [ "$(wc -l <readblock.c)" -ge 60 ]; then
     echo "readblock.c of docs/embedding.md is no longer under 60 lines"
     exit 1
@@ -26,6 +26,8 @@ check() {
             { echo "$1: readblock read something else at $offset"; exit 1; }
     done
     [ "$(./pollfd disk.img)" = "$sum" ] || { echo "$1: pollfd gives another sum"; exit 1; }
+    rm -f disk.qcow2
+    [ "$(./undo disk.qcow2)" = 0 ] || { echo "$1: undo has not undone the write"; exit 1; }
     if ./readblock none.img 0 2>err || ! grep -q "none.img.*No such file" err; then
         echo "$1: no good error for a missing file: $(cat err)"
         exit 1
@@ -39,7 +41,7 @@ check() {
 export LD_LIBRARY_PATH=$libdir
 warnings='-Wall -Wextra -Werror'
 for cc in $(compilers gcc clang); do
-    for program in readblock pollfd; do
+    for program in readblock pollfd undo; do
         # shellcheck disable=SC2046
         $cc $warnings -o $program $program.c $(pkg-config --cflags --libs blkco)
         readelf -d $program | grep -q 'NEEDED.*\[libblkco\.so\.[0-9]*\]' ||
@@ -53,7 +55,7 @@ mkdir shared
 mv "$libdir"/libblkco.so* shared/
 unset LD_LIBRARY_PATH
 for cc in $(compilers gcc clang); do
-    for program in readblock pollfd; do
+    for program in readblock pollfd undo; do
         # shellcheck disable=SC2046
         $cc $warnings -o $program $program.c $(pkg-config --static --cflags --libs blkco)
     done
