@@ -4,8 +4,9 @@
  *
  * A refcount block counts itself: it is put at the first cluster of the range that it
  * describes, which is free as there was no block (or a repair says where). So making
- * one needs no allocation. A larger refcount table goes behind everything that the old
- * one describes, together with the blocks for its own place.
+ * one needs no allocation. Only a run that is longer than such a range has the blocks it
+ * needs behind it. A larger refcount table goes behind everything that the old one
+ * describes, together with the blocks for its own place.
  */
 #include "qcow2-refcount.h"
 
@@ -214,7 +215,7 @@ int coroutine_fn qcow2_refblock_need(BlockDriverState *bs, uint64_t index, Qcow2
     if (index >= s->rc.entries) {
         ret = grow_table(bs, index);
     }
-    if (ret == 0 && !s->rc.table[index]) {
+    if (ret == 0 && !(s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK)) {
         ret = qcow2_refblock_make_at(bs, index, index << s->refblock_bits);
     }
     return ret == 0 ? qcow2_refblock_get(bs, index, block) : ret;
@@ -254,12 +255,105 @@ static int coroutine_fn search_block(BlockDriverState *bs, uint64_t at, uint64_t
     return 0;
 }
 
+/* Goes on with the run in the range of one block from cluster @at on; no block is made. */
+static int coroutine_fn probe_block(BlockDriverState *bs, uint64_t at, uint64_t wanted,
+                                    Search *run)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t size = UINT64_C(1) << s->refblock_bits;
+    Qcow2RefBlock *b;
+    int ret = qcow2_refblock_get(bs, at >> s->refblock_bits, &b);
+
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint64_t i = at & (size - 1); i < size && run->count < wanted; i++, at++) {
+        if (b && qcow2_counter_get(s->refcount_order, b->data, i) != 0) {
+            run->count = 0;
+        } else if (run->count++ == 0) {
+            run->first = at;
+        }
+    }
+    return 0;
+}
+
+/*
+ * Makes the blocks that are missing for clusters @first to @last, highest first and placed from
+ * @last downwards: each place is then described by a block that is there, or by itself.
+ */
+static int coroutine_fn make_blocks_behind(BlockDriverState *bs, uint64_t first, uint64_t last)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t place = last;
+
+    for (uint64_t i = (last >> s->refblock_bits) + 1; i-- > first >> s->refblock_bits;) {
+        int ret;
+
+        if (s->rc.table[i] & QCOW2_REFTABLE_OFFSET_MASK) {
+            continue;
+        }
+        ret = qcow2_refblock_make_at(bs, i, place);
+        if (ret < 0) {
+            return ret;
+        }
+        ret = qcow2_set_refcount(bs, place, 1);
+        if (ret < 0) {
+            qcow2_map_remove(s, place << s->cluster_bits, s->cluster_size);
+            g_hash_table_remove(s->rc.blocks, &i);
+            qcow2_reftable_set(s, i, 0);
+            return ret;
+        }
+        place--;
+    }
+    return 0;
+}
+
+/*
+ * A run longer than what one block describes: it would never fit between blocks that stand at
+ * the start of their ranges. What is missing goes behind it, so more than @wanted must be free.
+ */
+static int coroutine_fn find_long(BlockDriverState *bs, uint64_t wanted, Search *run)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t total = wanted + (wanted >> s->refblock_bits) * 2 + 4, last;
+
+    while (true) {
+        uint64_t at = s->rc.free_hint;
+        int ret = 0;
+
+        *run = (Search){ 0 };
+        while (ret == 0 && run->count < total && at < host_limit(s)) {
+            ret = probe_block(bs, at, total, run);
+            at = ((at >> s->refblock_bits) + 1) << s->refblock_bits;
+        }
+        last = run->first + total - 1;
+        if (ret == 0 && (run->count < total || last >= host_limit(s))) {
+            ret = -EFBIG;
+        }
+        if (ret == 0 && last >> s->refblock_bits < s->rc.entries) {
+            ret = make_blocks_behind(bs, run->first, last);
+            run->count = wanted;
+            return ret;
+        }
+        /* The new table takes the place that was found; there is room behind it. */
+        if (ret == 0) {
+            ret = grow_table(bs, (last + total) >> s->refblock_bits);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+}
+
 /* Finds a run without taking it. A run found that ends at a block's border is good enough. */
 static int coroutine_fn find_free(BlockDriverState *bs, uint64_t wanted, bool exact, Search *run)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t at = s->rc.free_hint;
 
+    if (exact && wanted >> s->refblock_bits) {
+        return find_long(bs, wanted, run);
+    }
     *run = (Search){ 0 };
     while (true) {
         int ret;

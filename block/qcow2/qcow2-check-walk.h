@@ -39,7 +39,7 @@ typedef struct Qcow2Check {
     uint64_t snapshots_offset, snapshots_bytes;
     bool snapshots_counted; /* the file has that place */
     GArray *freed;          /* of uint64_t: clusters that repairs made free */
-    int snapshot_errors;    /* corruptions that writing the snapshot table anew would mend */
+    int64_t snapshot_errors; /* corruptions that writing the snapshot table anew would mend */
 } Qcow2Check;
 
 /* A finding: the text and a newline on stderr. */

@@ -191,6 +191,8 @@ static int coroutine_fn check_all(Qcow2Check *c)
     if (ret == 0) {
         ret = check_refcounts(c);
     }
+    /* The header may claim 2^32 - 1 snapshots; other damage is added to this later. */
+    c->snapshot_errors = MIN(c->snapshot_errors, INT_MAX / 2);
     if (ret == 0 && c->snapshot_errors && (c->fix & BDRV_FIX_ERRORS)) {
         ret = qcow2_check_write_snapshots(c);
         if (ret == 0) {
