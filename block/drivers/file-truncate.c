@@ -97,6 +97,20 @@ static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc
     }
 }
 
+/*
+ * Whoever opens an empty disk with O_DIRECT finds out which alignment it needs by reading: that
+ * tells nothing in a hole. So the first block gets its place. A wish: without it all works, slower.
+ */
+static void allocate_first_block(int fd, int64_t size)
+{
+    static const _Alignas(4096) uint8_t zeroes[4096]; /* the fd may be one for O_DIRECT */
+    size_t bytes = size < (int64_t)sizeof(zeroes) ? BDRV_SECTOR_SIZE : sizeof(zeroes);
+
+    if (size >= (int64_t)bytes) {
+        (void)!RETRY_ON_EINTR(pwrite(fd, zeroes, bytes, 0));
+    }
+}
+
 int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
                    int *sync_error, Error **errp)
 {
@@ -119,6 +133,8 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
         ret = RETRY_ON_EINTR(ftruncate(fd, size)) < 0 ? -errno : 0;
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Could not resize file");
+        } else if (!old_size && size) {
+            allocate_first_block(fd, size);
         }
         return ret;
     }

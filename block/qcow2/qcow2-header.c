@@ -209,6 +209,9 @@ static int parse_refcounts(Qcow2Header *h, const uint8_t *buf, Error **errp)
         error_setg(errp, "Reference count table too large");
         return -EFBIG;
     }
+    if (!bytes && !h->refcount_table_offset) {
+        return 0; /* there is none: a check can make one, see qcow2_header_check_repairable() */
+    }
     return check_table(h, "Reference count table", "refcount_table_offset",
                        h->refcount_table_offset, bytes, errp);
 }

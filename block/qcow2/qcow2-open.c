@@ -24,10 +24,12 @@
 #define DEFAULT_L2_CACHE_MAX   (32U << 20) /* bytes; QEMU's bound on Linux */
 #define DEFAULT_REFCOUNT_CACHE (256U << 10)
 #define DEFAULT_SLICE          4096U
+#define MIN_SLICE              512
 #define DEFAULT_CLEAN_INTERVAL 600U
 
 typedef struct OpenOptions {
-    uint64_t l2_cache, l2_entry, refcount_cache;
+    uint64_t l2_cache, refcount_cache;
+    uint64_t l2_entry; /* 0: as the driver likes it */
     uint64_t clean_interval; /* seconds */
     bool pass_discard, pass_discard_snapshot;
     bool has_lazy, lazy;
@@ -105,7 +107,7 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
     bool ignored;
     int has_both, has_l2, has_rc, has_lazy;
 
-    *o = (OpenOptions){ .l2_cache = DEFAULT_L2_CACHE_MAX, .l2_entry = DEFAULT_SLICE,
+    *o = (OpenOptions){ .l2_cache = DEFAULT_L2_CACHE_MAX,
                         .refcount_cache = DEFAULT_REFCOUNT_CACHE,
                         .pass_discard = flags & BDRV_O_UNMAP,
                         .pass_discard_snapshot = true,
@@ -215,10 +217,28 @@ static int check_supported(const Qcow2Header *h, int flags, Error **errp)
     return 0;
 }
 
+/* What can be said of the sizes of the caches only when the size of a cluster is known. */
+static int check_cache_options(const Qcow2Header *h, const OpenOptions *o, Error **errp)
+{
+    uint64_t cluster = UINT64_C(1) << h->cluster_bits;
+
+    if (o->l2_entry && (o->l2_entry < MIN_SLICE || o->l2_entry > cluster ||
+                        !is_power_of_2(o->l2_entry))) {
+        error_setg(errp, "L2 cache entry size must be a power of two between %d and the cluster"
+                   " size (%" PRIu64 ")", MIN_SLICE, cluster);
+        return -EINVAL;
+    }
+    if (o->refcount_cache / cluster > INT_MAX) {
+        error_setg(errp, "Refcount cache size too big");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static void set_geometry(BDRVQcow2State *s, const OpenOptions *o)
 {
     const Qcow2Header *h = &s->hdr;
-    uint64_t slice;
+    uint64_t slice = o->l2_entry ?: DEFAULT_SLICE;
 
     s->cluster_bits = h->cluster_bits;
     s->cluster_size = 1U << h->cluster_bits;
@@ -226,8 +246,7 @@ static void set_geometry(BDRVQcow2State *s, const OpenOptions *o)
     s->entry_words = s->extended ? 2 : 1;
     s->subcluster_bits = s->cluster_bits - (s->extended ? 5 : 0);
     s->l2_bits = s->cluster_bits - (s->extended ? 4 : 3);
-    slice = MIN(MAX(o->l2_entry, (uint64_t)512), (uint64_t)s->cluster_size);
-    s->slice_words = pow2floor(slice) / 8;
+    s->slice_words = MIN(slice, (uint64_t)s->cluster_size) / 8;
     s->slice_bits = ctz32(s->slice_words / s->entry_words);
     s->refcount_order = h->refcount_order;
     s->refblock_bits = s->cluster_bits + 3 - h->refcount_order;
@@ -474,6 +493,9 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     }
     if (ret == 0) {
         ret = check_supported(&s->hdr, flags, errp);
+    }
+    if (ret == 0) {
+        ret = check_cache_options(&s->hdr, &o, errp);
     }
     if (ret < 0) {
         return ret;

@@ -11,3 +11,7 @@ ok create b.img 1.5k
 [ "$(stat -c %s b.img)" = 1536 ] || fail 'size'
 ok create -o size=3M c.img
 [ "$(stat -c %s c.img)" = 3145728 ] || fail 'size'
+
+# The first block is there, so that alignment can be probed with O_DIRECT; a short file's first sector.
+ok map --output=json -f raw a.img
+expect_out_has '^\[{ "start": 0, "length": 4096, .*"data": true, "offset": 0},$'
