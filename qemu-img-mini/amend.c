@@ -25,7 +25,7 @@ static const CliOption amend_cli_options[] = {
     { 't', NULL, "CACHE", "cache mode (default: writeback)" },
     { 'p', NULL, NULL, "show the progress" },
     { 'q', NULL, NULL, "say nothing but errors" },
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_IMAGE_OPTS_OPTION,
     { CLI_OPT_FORCE, "force", NULL, "permit what may lose access to encrypted data" },
     {},
 };

@@ -58,7 +58,7 @@ static const CliOption bench_cli_options[] = {
     { 'c', NULL, "COUNT", "number of requests (default: 75000)" },
     { 'd', NULL, "DEPTH", "requests in flight (default: 64)" },
     { 'f', NULL, "FMT", "format of the image (default: look)" },
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_IMAGE_OPTS_OPTION,
     { 'i', NULL, "AIO", "how the host's file is read: threads (default), native" },
     { 'n', NULL, NULL, "the same as -i native" },
     { 'o', NULL, "OFFSET", "where to begin, in bytes (default: 0)" },

@@ -37,8 +37,8 @@ static const CliOption bitmap_cli_options[] = {
     { 'b', NULL, "FILE", "with --merge: the image that holds SOURCE" },
     { 'F', NULL, "FMT", "format of that image (default: look)" },
     { 'g', NULL, "SIZE", "with --add: bytes of the disk for each bit, a power of two" },
-    { 'f', "format", "FMT", "format of the image (default: look)" },
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_FORMAT_OPTION,
+    CLI_IMAGE_OPTS_OPTION,
     CLI_OBJECT_OPTION,
     {},
 };

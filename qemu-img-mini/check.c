@@ -28,9 +28,9 @@ typedef struct CheckArgs {
 static const CliOption check_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
-    { 'f', "format", "FMT", "format of the image (default: look)" },
-    { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" },
+    CLI_IMAGE_OPTS_OPTION,
+    CLI_FORMAT_OPTION,
+    CLI_OUTPUT_OPTION,
     { 'r', "repair", "leaks|all", "repair leaked clusters alone, or all that is wrong" },
     { 'T', NULL, "CACHE", "cache mode of the image (default: writeback)" },
     { 'q', "quiet", NULL, "print nothing but errors" },

@@ -80,6 +80,10 @@ extern const Command snapshot_command;
 #define CLI_HELP_OPTION   { 'h', "help", NULL, "show this help" }
 #define CLI_OBJECT_OPTION \
     { CLI_OPT_OBJECT, "object", "OBJDEF", "define an object, such as a secret" }
+#define CLI_IMAGE_OPTS_OPTION \
+    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" }
+#define CLI_FORMAT_OPTION { 'f', "format", "FMT", "format of the image (default: look)" }
+#define CLI_OUTPUT_OPTION { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" }
 #define CLI_FORCE_SHARE_OPTION \
     { 'U', "force-share", NULL, "open even if another process writes to the image" }
 

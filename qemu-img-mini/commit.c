@@ -28,7 +28,7 @@ typedef struct Commit {
 static const CliOption commit_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_IMAGE_OPTS_OPTION,
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 't', NULL, "CACHE", "cache mode (default: writeback)" },
     { 'b', NULL, "BASE", "layer to commit to (default: the next one); implies -d" },

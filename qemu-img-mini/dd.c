@@ -181,12 +181,9 @@ static int dd_run(const Command *cmd, int argc, char **argv)
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
-        case 'f': dd.source.format = optarg; break;
         case 'O': dd.target.format = optarg; break;
-        case 'U': dd.source.force_share = true; break;
-        case CLI_OPT_IMAGE_OPTS: dd.source.image_opts = true; break;
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
+        default:
+            if (!cli_image_option(c, &dd.source)) {
                 return EXIT_FAILURE;
             }
             break;

@@ -27,9 +27,9 @@ typedef struct InfoArgs {
 static const CliOption info_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
-    { 'f', "format", "FMT", "format of the image (default: look)" },
-    { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" },
+    CLI_IMAGE_OPTS_OPTION,
+    CLI_FORMAT_OPTION,
+    CLI_OUTPUT_OPTION,
     { CLI_OPT_BACKING_CHAIN, "backing-chain", NULL, "the backing files as well" },
     { CLI_OPT_LIMITS, "limits", NULL, "what requests can be like as well" },
     CLI_FORCE_SHARE_OPTION,

@@ -29,9 +29,9 @@ typedef struct MapEntry {
 static const CliOption map_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
-    { 'f', "format", "FMT", "format of the image (default: look)" },
-    { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" },
+    CLI_IMAGE_OPTS_OPTION,
+    CLI_FORMAT_OPTION,
+    CLI_OUTPUT_OPTION,
     { 's', "start-offset", "OFFSET", "begin there" },
     { 'l', "max-length", "LENGTH", "at most that many bytes" },
     CLI_FORCE_SHARE_OPTION,

@@ -29,8 +29,8 @@ static const CliOption measure_cli_options[] = {
     { 'o', NULL, "OPTIONS", "options of the new image: NAME=VALUE,..." },
     { 'l', NULL, "SNAPSHOT", "measure a snapshot of the source: its id or name" },
     { CLI_OPT_SIZE, "size", "SIZE", "measure an image of this size instead of a source" },
-    { CLI_OPT_OUTPUT, "output", "human|json", "form of the output" },
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_OUTPUT_OPTION,
+    CLI_IMAGE_OPTS_OPTION,
     CLI_FORCE_SHARE_OPTION,
     {},
 };

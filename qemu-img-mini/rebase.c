@@ -45,7 +45,7 @@ typedef struct Rebase {
 static const CliOption rebase_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_IMAGE_OPTS_OPTION,
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 'b', NULL, "FILE", "the new backing file; '' for none" },
     { 'F', NULL, "FMT", "format of the new backing file" },

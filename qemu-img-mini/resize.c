@@ -25,7 +25,7 @@ static const CliOption resize_cli_options[] = {
     CLI_OBJECT_OPTION,
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 'q', NULL, NULL, "say nothing but errors" },
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_IMAGE_OPTS_OPTION,
     { CLI_OPT_PREALLOCATION, "preallocation", "MODE",
       "how new space is allocated: off, metadata, falloc, full" },
     { CLI_OPT_SHRINK, "shrink", NULL, "the image may become smaller; data at its end is lost" },
@@ -58,19 +58,8 @@ static bool parse_options(const Command *cmd, int argc, char **argv, ResizeArgs 
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
-                return false;
-            }
-            break;
-        case 'f':
-            args->image.format = optarg;
-            break;
         case 'q':
             args->quiet = true;
-            break;
-        case CLI_OPT_IMAGE_OPTS:
-            args->image.image_opts = true;
             break;
         case CLI_OPT_PREALLOCATION:
             if (!parse_prealloc(optarg, &args->prealloc)) {
@@ -79,6 +68,11 @@ static bool parse_options(const Command *cmd, int argc, char **argv, ResizeArgs 
             break;
         case CLI_OPT_SHRINK:
             args->shrink = true;
+            break;
+        default:
+            if (!cli_image_option(c, &args->image)) {
+                return false;
+            }
             break;
         }
     }

@@ -34,10 +34,10 @@ static const CliOption snapshot_cli_options[] = {
     { 'c', NULL, "NAME", "create a snapshot" },
     { 'a', NULL, "SNAPSHOT", "apply it: the disk becomes what it was then" },
     { 'd', NULL, "NAME", "delete it" },
-    { 'f', "format", "FMT", "format of the image (default: look)" },
+    CLI_FORMAT_OPTION,
     { 'q', "quiet", NULL, "say nothing but errors" },
     CLI_FORCE_SHARE_OPTION,
-    { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options" },
+    CLI_IMAGE_OPTS_OPTION,
     CLI_OBJECT_OPTION,
     {},
 };

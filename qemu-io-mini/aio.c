@@ -76,11 +76,7 @@ static void write_done(void *opaque, int ret)
 /* Offset and lengths; false and a message. */
 static bool make_vector(AioRequest *req, char **argv, int n, int fill)
 {
-    req->offset = io_parse_size(argv[0]);
-    if (req->offset < 0) {
-        return false;
-    }
-    req->buf = io_vector_new(req->io, &req->qiov, argv + 1, n - 1, fill);
+    req->buf = io_vector_new(req->io, &req->qiov, &req->offset, argv, n, fill);
     req->bytes = req->buf ? req->qiov.size : 0;
     return req->buf != NULL;
 }

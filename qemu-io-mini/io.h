@@ -92,8 +92,12 @@ void *io_buffer_new(IoSession *io, int64_t size, int fill);
 void io_buffer_free(IoSession *io, void *buf);
 /* A buffer with the contents of the file repeated; NULL and a message. */
 void *io_buffer_from_file(IoSession *io, int64_t size, const char *filename);
-/* One buffer behind the other, of the sizes given. NULL and a message. */
-void *io_vector_new(IoSession *io, QEMUIOVector *qiov, char **sizes, int n, int fill);
+/*
+ * @words, @n of them, are an offset and at least one size: one buffer behind the other of these
+ * sizes. NULL and a message.
+ */
+void *io_vector_new(IoSession *io, QEMUIOVector *qiov, int64_t *offset, char **words, int n,
+                    int fill);
 
 /* Is all of @buf the pattern? A message when not. */
 bool io_verify(const uint8_t *buf, int64_t size, int pattern, int64_t offset);

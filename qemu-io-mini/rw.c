@@ -194,11 +194,7 @@ static int run_readv(const IoCommand *cmd, IoSession *io, int argc, char **argv)
     if (optind > argc - 2) {
         return io_usage(cmd);
     }
-    args.offset = io_parse_size(argv[optind]);
-    if (args.offset < 0) {
-        return args.offset;
-    }
-    buf = io_vector_new(io, &qiov, argv + optind + 1, argc - optind - 1, 0xab);
+    buf = io_vector_new(io, &qiov, &args.offset, argv + optind, argc - optind, 0xab);
     if (!buf) {
         return -EINVAL;
     }
@@ -445,11 +441,7 @@ static int run_writev(const IoCommand *cmd, IoSession *io, int argc, char **argv
     if (optind > argc - 2) {
         return io_usage(cmd);
     }
-    args.offset = io_parse_size(argv[optind]);
-    if (args.offset < 0) {
-        return args.offset;
-    }
-    buf = io_vector_new(io, &qiov, argv + optind + 1, argc - optind - 1, args.pattern);
+    buf = io_vector_new(io, &qiov, &args.offset, argv + optind, argc - optind, args.pattern);
     if (!buf) {
         return -EINVAL;
     }

@@ -105,13 +105,20 @@ void *io_buffer_from_file(IoSession *io, int64_t size, const char *filename)
     return buf;
 }
 
-void *io_vector_new(IoSession *io, QEMUIOVector *qiov, char **sizes, int n, int fill)
+void *io_vector_new(IoSession *io, QEMUIOVector *qiov, int64_t *offset, char **words, int n,
+                    int fill)
 {
-    g_autofree int64_t *lengths = g_new(int64_t, n);
+    char **sizes = words + 1;
+    int count = n - 1;
+    g_autofree int64_t *lengths = g_new(int64_t, count);
     int64_t total = 0;
     char *buf;
 
-    for (int i = 0; i < n; i++) {
+    *offset = io_parse_size(words[0]);
+    if (*offset < 0) {
+        return NULL;
+    }
+    for (int i = 0; i < count; i++) {
         lengths[i] = io_parse_size(sizes[i]);
         if (lengths[i] < 0) {
             return NULL;
@@ -132,8 +139,8 @@ void *io_vector_new(IoSession *io, QEMUIOVector *qiov, char **sizes, int n, int 
     if (buf) {
         char *p = buf;
 
-        qemu_iovec_init(qiov, n);
-        for (int i = 0; i < n; p += lengths[i++]) {
+        qemu_iovec_init(qiov, count);
+        for (int i = 0; i < count; p += lengths[i++]) {
             qemu_iovec_add(qiov, p, lengths[i]);
         }
     }
