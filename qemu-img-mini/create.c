@@ -204,10 +204,11 @@ static int create_run(const Command *cmd, int argc, char **argv)
     CreateTarget target = {};
     Error *err = NULL;
 
-    if (!parse_args(cmd, argc, argv, &args)) {
+    bool understood = parse_args(cmd, argc, argv, &args);
+    g_autofree char *options = args.options;
+    if (!understood) {
         return EXIT_FAILURE;
     }
-    g_autofree char *options = args.options;
     args.filename = optind < argc ? argv[optind++] : NULL;
     if (options && cli_option_list_asks_help(options)) {
         return create_options_help(args.format, args.filename);
