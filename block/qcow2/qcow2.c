@@ -13,6 +13,11 @@
  *   qcow2-writeback.c    metadata to the disk         qcow2-reclaim.c  clusters given up
  *   qcow2-overlap.c      the metadata map             qcow2-compress.c deflate and zstd
  *   qcow2-snapshot.c     the snapshot table; -create, -goto, -delete: what is done with it
+ *   qcow2-check*.c       check and repair             qcow2-lazy.c     postponed refcounts
+ *   qcow2-create.c       new images                   qcow2-amend.c    changing options of old ones
+ *   qcow2-truncate.c     growing; -shrink: smaller    qcow2-prealloc.c preallocation
+ *   qcow2-backing.c      the backing file's name      qcow2-empty.c    after a commit
+ *   qcow2-header-io.c    changing header fields       qcow2-measure.c  how large an image will be
  *   qcow2-vmstate.c      machine state beside the disk
  *   qcow2-bitmap*.c      persistent dirty bitmaps     qcow2-header-rewrite.c  moving its extensions
  */
