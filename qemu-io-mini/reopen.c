@@ -206,10 +206,31 @@ static bool check_writers(const IoSession *io, const ReopenArgs *args, Error **e
     return true;
 }
 
+/*
+ * Options of qcow2 that say one thing in several ways: what was said before in another way is
+ * over, not a contradiction. A change of one cache's size leaves what was said of the others.
+ */
+static void drop_superseded(BlockOptions *opts, const BlockOptions *changes)
+{
+    if (blk_options_get(changes, "overlap-check") ||
+        blk_options_get(changes, "overlap-check.template")) {
+        blk_options_del(opts, "overlap-check");
+        blk_options_del(opts, "overlap-check.template");
+    }
+    if (blk_options_get(changes, "cache-size") ||
+        (blk_options_get(changes, "l2-cache-size") &&
+         blk_options_get(changes, "refcount-cache-size"))) {
+        blk_options_del(opts, "cache-size");
+        blk_options_del(opts, "l2-cache-size");
+        blk_options_del(opts, "refcount-cache-size");
+    }
+}
+
 static BlockOptions *merged_options(const IoSession *io, const ReopenArgs *args)
 {
     BlockOptions *opts = blk_options_copy(io->options);
 
+    drop_superseded(opts, args->changes);
     blk_options_merge(opts, args->changes, true);
     if (args->mode_given) {
         blk_options_del(opts, BDRV_OPT_READ_ONLY);
