@@ -599,6 +599,18 @@ static void coroutine_fn call_store(CoCall *c)
     c->ret = bc->bs->drv->bdrv_co_store_dirty_bitmaps(bc->bs, bc->errp);
 }
 
+/* Formats rewrite tables and headers then, which other requests change as well. */
+static int call_drained(BitmapCall *bc, void coroutine_fn (*fn)(CoCall *call))
+{
+    int ret;
+
+    bc->call.fn = fn;
+    bdrv_drained_begin(bc->bs);
+    ret = co_call(&bc->call);
+    bdrv_drained_end(bc->bs);
+    return ret;
+}
+
 int bdrv_dirty_bitmap_load(BdrvDirtyBitmap *bitmap, Error **errp)
 {
     ERRP_GUARD();
@@ -637,13 +649,13 @@ bool bdrv_can_store_new_dirty_bitmap(BlockDriverState *bs, const char *name, uin
 int bdrv_remove_persistent_dirty_bitmap(BlockDriverState *bs, const char *name, Error **errp)
 {
     ERRP_GUARD();
-    BitmapCall bc = { .call.fn = call_remove, .bs = bs, .name = name, .errp = errp };
+    BitmapCall bc = { .bs = bs, .name = name, .errp = errp };
     int ret;
 
     if (!bs->drv || !bs->drv->bdrv_co_remove_persistent_dirty_bitmap) {
         return 0;
     }
-    ret = co_call(&bc.call);
+    ret = call_drained(&bc, call_remove);
     if (ret < 0 && !*errp) {
         error_setg_errno(errp, -ret, "Could not remove bitmap '%s'", name);
     }
@@ -653,13 +665,13 @@ int bdrv_remove_persistent_dirty_bitmap(BlockDriverState *bs, const char *name, 
 int bdrv_store_dirty_bitmaps(BlockDriverState *bs, Error **errp)
 {
     ERRP_GUARD();
-    BitmapCall bc = { .call.fn = call_store, .bs = bs, .errp = errp };
+    BitmapCall bc = { .bs = bs, .errp = errp };
     int ret;
 
     if (!bs->drv || !bs->drv->bdrv_co_store_dirty_bitmaps || bs->read_only) {
         return 0;
     }
-    ret = co_call(&bc.call);
+    ret = call_drained(&bc, call_store);
     if (ret < 0 && !*errp) {
         error_setg_errno(errp, -ret, "Could not store bitmaps");
     }

@@ -172,11 +172,12 @@ static int coroutine_fn load_slot(BlockDriverState *bs, uint64_t key, unsigned s
     return ret;
 }
 
-int coroutine_fn qcow2_l2cache_load(BlockDriverState *bs, uint64_t key)
+int coroutine_fn qcow2_l2cache_load(BlockDriverState *bs, uint64_t key, bool *no_room)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret = 0;
 
+    *no_room = false;
     qemu_mutex_lock(&s->meta);
     while (ret == 0) {
         bool loading, dirty;
@@ -197,6 +198,7 @@ int coroutine_fn qcow2_l2cache_load(BlockDriverState *bs, uint64_t key)
         if (dirty) {
             qemu_mutex_unlock(&s->meta);
             ret = qcow2_co_writeback(bs);
+            *no_room = ret < 0;
             qemu_mutex_lock(&s->meta);
         } else {
             qemu_co_queue_wait(&s->l2.loaded, &s->meta);
@@ -211,7 +213,7 @@ int coroutine_fn qcow2_l2cache_lock(BlockDriverState *bs, uint64_t key, unsigned
     BDRVQcow2State *s = bs->opaque;
 
     while (true) {
-        bool loading;
+        bool loading, no_room;
         int found, ret;
 
         qemu_mutex_lock(&s->meta);
@@ -221,11 +223,36 @@ int coroutine_fn qcow2_l2cache_lock(BlockDriverState *bs, uint64_t key, unsigned
             return 0;
         }
         qemu_mutex_unlock(&s->meta);
-        ret = qcow2_l2cache_load(bs, key);
+        ret = qcow2_l2cache_load(bs, key, &no_room);
         if (ret < 0) {
             return ret;
         }
     }
+}
+
+int coroutine_fn qcow2_l2cache_read_past(BlockDriverState *bs, uint64_t key, uint64_t *buf)
+{
+    BDRVQcow2State *s = bs->opaque;
+    bool loading;
+    uint64_t host;
+    int slot, ret;
+
+    qemu_mutex_lock(&s->meta);
+    slot = find_locked(&s->l2, key, &loading);
+    host = qcow2_l2cache_host_offset(s, key);
+    qemu_mutex_unlock(&s->meta);
+    if (slot >= 0) {
+        return 1;
+    }
+    if (!host) {
+        return -EIO;
+    }
+    bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_LOAD);
+    ret = bdrv_co_pread(bs->file, host, s->slice_words * 8, buf, 0);
+    for (unsigned i = 0; ret == 0 && i < s->slice_words; i++) {
+        buf[i] = GUINT64_FROM_BE(buf[i]);
+    }
+    return ret;
 }
 
 void qcow2_l2cache_forget(BDRVQcow2State *s, uint64_t l1_index)

@@ -16,8 +16,17 @@
 int qcow2_l2cache_init(BDRVQcow2State *s, uint64_t bytes, Error **errp);
 void qcow2_l2cache_destroy(BDRVQcow2State *s);
 
-/* Brings slice @key into the cache. It may have left again on return: look, and repeat. */
-int coroutine_fn qcow2_l2cache_load(BlockDriverState *bs, uint64_t key);
+/*
+ * Brings slice @key into the cache. It may have left again on return: look, and repeat. *@no_room:
+ * it failed because a write-back that would have made room did.
+ */
+int coroutine_fn qcow2_l2cache_load(BlockDriverState *bs, uint64_t key, bool *no_room);
+
+/*
+ * Reads slice @key, which is not in the cache, from the disk into @buf, in host byte order, and
+ * leaves the cache alone. 1: it is there by now.
+ */
+int coroutine_fn qcow2_l2cache_read_past(BlockDriverState *bs, uint64_t key, uint64_t *buf);
 
 /*
  * Returns with meta locked and the slice's slot in *@slot, so that it can be changed; on

@@ -191,6 +191,24 @@ static int coroutine_fn QEMU_NOINLINE bad_entry(BlockDriverState *bs, uint64_t o
     return -EIO;
 }
 
+/*
+ * The cache is full of slices that cannot be written: what is on the disk can be read all the same.
+ * 1: look into the cache again.
+ */
+static int coroutine_fn QEMU_NOINLINE map_past_cache(BlockDriverState *bs, uint64_t offset,
+                                                     int64_t bytes, uint64_t l1,
+                                                     Qcow2Extent *ext, bool writing)
+{
+    BDRVQcow2State *s = bs->opaque;
+    QEMU_AUTO_VFREE uint64_t *buf = qemu_try_blockalign(bs->file->bs, s->slice_words * 8);
+    int ret = buf ? qcow2_l2cache_read_past(bs, qcow2_slice_key(s, offset), buf) : -ENOMEM;
+
+    if (ret == 0 && !decode_run(s, buf, offset, bytes, ext)) {
+        ret = bad_entry(bs, offset, l1, ext, writing);
+    }
+    return ret;
+}
+
 static int coroutine_fn map_run(BlockDriverState *bs, uint64_t offset, int64_t bytes,
                                 Qcow2Extent *ext, bool writing)
 {
@@ -223,7 +241,15 @@ static int coroutine_fn map_run(BlockDriverState *bs, uint64_t offset, int64_t b
         }
         slot = qcow2_l2cache_find(&s->l2, key, &seq);
         if (unlikely(slot < 0)) {
-            ret = qcow2_l2cache_load(bs, key);
+            bool no_room;
+
+            ret = qcow2_l2cache_load(bs, key, &no_room);
+            if (ret < 0 && no_room) {
+                ret = map_past_cache(bs, offset, bytes, l1, ext, writing);
+                if (ret == 0) {
+                    break;
+                }
+            }
             if (ret < 0) {
                 return ret;
             }

@@ -41,6 +41,14 @@ static int coroutine_fn delete_at(BlockDriverState *bs, GArray *snapshots, guint
         error_setg_errno(errp, -ret, "Failed to read the snapshot's L1 table");
         return ret;
     }
+    ret = qcow2_co_tree_plausible(bs, l1, l1_size);
+    if (ret == 0) {
+        ret = qcow2_co_tree_plausible(bs, s->l1, s->l1_size);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Failed to look at the snapshot's L2 tables");
+        return ret;
+    }
     g_array_remove_index(snapshots, i);
     ret = qcow2_co_replace_snapshots(bs, snapshots);
     if (ret < 0) {

@@ -183,6 +183,10 @@ static int coroutine_fn goto_locked(BlockDriverState *bs, const Qcow2Snapshot *s
         ret = check_tables(bs, new);
     }
     if (ret == 0) {
+        /* It is given up when there is no way back. */
+        ret = qcow2_co_tree_plausible(bs, s->l1, s->l1_size);
+    }
+    if (ret == 0) {
         ret = qcow2_co_raise_tree(bs, new->l1, new->l1_size, &leaked);
     }
     if (ret < 0) {

@@ -11,6 +11,9 @@
 #include "qcow2-overlap.h"
 #include "qcow2-refcount.h"
 
+/* So many entries of L2 tables may be looked at that were looked at before. */
+#define MAX_REPEATED (UINT64_C(1) << 22)
+
 typedef struct Walk Walk;
 struct Walk {
     BlockDriverState *bs;
@@ -113,6 +116,45 @@ static int coroutine_fn walk_begin(Walk *w, BlockDriverState *bs)
     return w->l2 ? 0 : -ENOMEM;
 }
 
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+int coroutine_fn qcow2_co_tree_plausible(BlockDriverState *bs, const uint64_t *l1,
+                                         uint32_t entries)
+{
+    BDRVQcow2State *s = bs->opaque;
+    g_autofree uint64_t *tables = NULL;
+    uint64_t repeated = 0;
+    uint32_t n = 0;
+
+    if ((uint64_t)entries << s->l2_bits <= MAX_REPEATED) {
+        return 0;
+    }
+    tables = g_try_new(uint64_t, entries);
+    if (!tables) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < entries; i++) {
+        if (l1[i] & QCOW2_L1_OFFSET_MASK) {
+            tables[n++] = l1[i] & QCOW2_L1_OFFSET_MASK;
+        }
+    }
+    qsort(tables, n, sizeof(*tables), by_value);
+    for (uint32_t i = 1; i < n; i++) {
+        repeated += tables[i] == tables[i - 1];
+    }
+    if (repeated << s->l2_bits > MAX_REPEATED) {
+        qcow2_signal_corruption(bs, false, "%" PRIu64 " entries of an L1 table name L2 tables that"
+                                " others name already", repeated);
+        return -EIO;
+    }
+    return 0;
+}
+
 /* --- refcounts --- */
 
 static int coroutine_fn visit_raise(Walk *w, uint64_t cluster, uint64_t count)
@@ -185,7 +227,9 @@ static int coroutine_fn lower(BlockDriverState *bs, const uint64_t *l1, uint32_t
                               uint64_t limit, bool discard)
 {
     Walk w = { .visit = visit_lower, .limit = limit, .discard = discard };
-    int ret = walk_begin(&w, bs);
+    int ret = qcow2_co_tree_plausible(bs, l1, entries);
+
+    ret = ret < 0 ? ret : walk_begin(&w, bs);
 
     if (ret == 0) {
         ret = walk_l1(&w, l1, entries);
@@ -199,7 +243,9 @@ int coroutine_fn qcow2_co_raise_tree(BlockDriverState *bs, const uint64_t *l1, u
                                      bool *leaked)
 {
     Walk w = { .visit = visit_raise, .limit = UINT64_MAX };
-    int ret = walk_begin(&w, bs);
+    int ret = qcow2_co_tree_plausible(bs, l1, entries);
+
+    ret = ret < 0 ? ret : walk_begin(&w, bs);
 
     if (ret == 0) {
         ret = walk_l1(&w, l1, entries);
@@ -273,7 +319,7 @@ int coroutine_fn qcow2_co_refresh_copied(BlockDriverState *bs, uint64_t *l1, uin
 {
     BDRVQcow2State *s = bs->opaque;
     QEMU_AUTO_VFREE uint64_t *l2 = qemu_try_blockalign(bs->file->bs, s->cluster_size);
-    int ret = l2 ? 0 : -ENOMEM;
+    int ret = l2 ? qcow2_co_tree_plausible(bs, l1, entries) : -ENOMEM;
 
     for (uint32_t i = 0; i < entries && ret == 0; i++) {
         uint64_t table = l1[i] & QCOW2_L1_OFFSET_MASK, right = l1[i];

@@ -12,6 +12,14 @@
 #include "qcow2-state.h"
 
 /*
+ * Several L1 entries may name one L2 table in a made-up image, which then has more references than
+ * anybody can count. -EIO, told the user, when there are too many such entries. The functions below
+ * ask this themselves before they change anything.
+ */
+int coroutine_fn qcow2_co_tree_plausible(BlockDriverState *bs, const uint64_t *l1,
+                                         uint32_t entries);
+
+/*
  * Raises the refcount of everything by one for each reference, in RAM. -EINVAL for a refcount that
  * cannot get larger, -EIO for damage: then all are as before, or *@leaked is set.
  */

@@ -62,12 +62,12 @@ bool bdrv_supports_persistent_dirty_bitmap(BlockDriverState *bs);
 bool bdrv_can_store_new_dirty_bitmap(BlockDriverState *bs, const char *name, uint32_t granularity,
                                      Error **errp);
 /*
- * Removes the bitmap from the image, not from RAM. 0, also when the image has none of that name,
- * or -errno with @errp.
+ * Removes the bitmap from the image, not from RAM; drains the node. 0, also when the image has none
+ * of that name, or -errno with @errp.
  */
 int bdrv_remove_persistent_dirty_bitmap(BlockDriverState *bs, const char *name, Error **errp);
 /*
- * Writes what changed to the image, durably. Drained. 0, or -errno with @errp: then those in the
+ * Writes what changed to the image, durably; drains the node. 0, or -errno with @errp: then those in the
  * image are as they were, or marked as inconsistent there.
  */
 int bdrv_store_dirty_bitmaps(BlockDriverState *bs, Error **errp);

@@ -46,6 +46,7 @@ typedef struct CrashDisk {
     unsigned fail_at; /* the number of the call that fails; 0: none */
     CrashFault fault;
     bool paused;      /* calls neither count nor fail */
+    unsigned header_delay; /* a read of the first sector lets others run so many times */
     bool barrier_failed; /* a flush, or a change of the first sector */
 } CrashDisk;
 
@@ -154,6 +155,9 @@ static inline int coroutine_fn crash_preadv(BlockDriverState *bs, int64_t offset
     int ret = crash_fault(d, 0, bytes, &effect);
 
     qemu_iovec_from_buf(qiov, qiov_offset, d->data + offset, effect);
+    for (unsigned i = 0; i < d->header_delay && offset == 0; i++) {
+        crash_let_others();
+    }
     crash_let_others();
     return ret;
 }

@@ -36,6 +36,11 @@ static const GuestVariant guest_variants[] = {
       1024, false },
     { "extended", "cluster_size=16k,extended_l2=on", "l2-cache-entry-size=512", 1 << 20, 16384,
       true },
+    { "lazy-refcounts", "cluster_size=4k,lazy_refcounts=on", "l2-cache-entry-size=512", 1 << 20,
+      4096, false },
+    /* Refcount blocks leave the cache when they like, and the refcount table grows. */
+    { "lazy-refcounts-512", "cluster_size=512,refcount_bits=64,lazy_refcounts=on",
+      "l2-cache-size=4096,l2-cache-entry-size=512,refcount-cache-size=2048", 512 << 10, 512, true },
 };
 
 typedef enum GuestKind {
@@ -388,6 +393,15 @@ static inline void guest_check(const Guest *g, CrashDisk *d, BdrvCheckMode fix)
     blk_unref(blk);
 }
 
+/*
+ * Does the image say that its refcounts are behind? No check then: one that repairs has to
+ * come first, and whoever opens it for writing makes one.
+ */
+static inline bool guest_is_dirty(const CrashDisk *d)
+{
+    return d->data[7] >= 3 && (d->data[79] & 1);
+}
+
 /* The image is whole, holds what it has to, and can be written to again. */
 static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
 {
@@ -395,7 +409,9 @@ static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
     BlockBackend *blk;
     int64_t length;
 
-    guest_check(g, d, 0);
+    if (!guest_is_dirty(d)) {
+        guest_check(g, d, 0);
+    }
     blk = crash_open_qcow2(d, g->v->open, BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
     guest_compare(g, blk, time);
     length = blk_getlength(blk);
@@ -407,6 +423,7 @@ static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
     }
     g_assert_cmpint(blk_flush(blk), ==, 0);
     blk_unref(blk);
+    g_assert_false(guest_is_dirty(d));
     guest_check(g, d, 0);
     guest_check(g, d, BDRV_FIX_LEAKS);
 }

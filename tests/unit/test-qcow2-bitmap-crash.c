@@ -11,6 +11,7 @@
 
 #define STEPS    25
 #define SESSIONS 4
+#define ROUNDS   (g_test_slow() ? 1000 : 20)
 #define FLAGS    (BDRV_O_RDWR | BDRV_O_UNMAP | BDRV_O_NO_BACKING)
 
 static const GuestVariant variants[] = {
@@ -332,6 +333,54 @@ static void every_call_fails(gconstpointer data)
     end(&first);
 }
 
+/* --- at the same time --- */
+
+#define FLIGHT_BYTES (512 << 10)
+
+/*
+ * Storing makes a new header out of the old one; a write that lets the refcount table grow changes
+ * it, too. Neither may get lost.
+ */
+static void stored_while_written(void)
+{
+    static const GuestVariant v = { "growing", "cluster_size=512,refcount_bits=64",
+                                    "l2-cache-entry-size=512", GUEST_MAX, 512, false };
+    unsigned sectors = FLIGHT_BYTES / CRASH_SECTOR;
+    g_autofree char *image = NULL;
+    uint32_t seed = g_test_rand_int();
+    gsize length;
+
+    guest_create(&v, &image, &length);
+    for (int round = 0; round < ROUNDS; round++) {
+        CrashDisk *disk = crash_disk_new((uint8_t *)image, length);
+        Guest g;
+
+        guest_init(&g, &v, disk, seed + round);
+        g.blk = crash_open_qcow2(disk, v.open, FLAGS, &error_abort);
+        disk->header_delay = 100;
+        g_assert_nonnull(add(g.blk, 4096, "b"));
+        /* All L2 tables, as storing keeps writes waiting that need a new one. */
+        for (unsigned at = 0; at < g.sectors; at += 64) {
+            guest_start(&g, GUEST_WRITE, at, 1);
+        }
+        for (unsigned at = 0; at + sectors <= g.sectors; at += sectors) {
+            guest_start(&g, GUEST_WRITE, at, sectors);
+            for (int polls = g_rand_int_range(g.r, 0, 8); polls > 0; polls--) {
+                aio_poll(qemu_get_aio_context(), false);
+            }
+            if (at) {
+                g_assert_cmpint(bdrv_store_dirty_bitmaps(blk_bs(g.blk), &error_abort), ==, 0);
+            }
+        }
+        guest_wait_all(&g);
+        blk_unref(g.blk);
+        g_test_message("guest %u", seed + round);
+        guest_examine(&g, disk, GUEST_ALL);
+        guest_destroy(&g);
+        crash_disk_free(disk);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -345,5 +394,6 @@ int main(int argc, char **argv)
         g_test_add_data_func(cuts, &variants[i], power_cuts);
         g_test_add_data_func(faults, &variants[i], every_call_fails);
     }
+    g_test_add_func("/qcow2/bitmap/stored-while-written", stored_while_written);
     return g_test_run();
 }
