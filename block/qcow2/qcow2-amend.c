@@ -119,10 +119,10 @@ static int check_downgrade(const Amend *a, Error **errp)
     if (a->version >= s->hdr.version) {
         return 0;
     }
-    if (s->external) {
-        error_setg(errp, "Cannot downgrade an image with a data file");
-    } else if (a->refcount_bits != 16) {
+    if (a->refcount_bits != 16) {
         error_setg(errp, "compat=0.10 requires refcount_bits=16");
+    } else if (s->external) {
+        error_setg(errp, "Cannot downgrade an image with a data file");
     } else if (snapshots_prevent_downgrade(a, errp)) {
         return -ENOTSUP;
     } else if (features) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Compressed writes: whole clusters (the last one of the disk may be short, and is filled up with
- * zeroes). A cluster that does not shrink is written as it is. What has data already is refused, as
- * QEMU does: streams cannot be replaced in place, and are meant for images written once.
+ * zeroes). A cluster that does not shrink is written as it is. What has data already, or a place for
+ * it, is refused, as QEMU does: streams cannot be replaced in place, and are meant for images written
+ * once. Without a host cluster subclusters may be zero and unallocated in any mixture.
  *
  * Compressing takes long, and is done for many writes at once. A ticket that a write draws when it
  * arrives decides when it gets its place in the file, so a writer that sends its writes in order
@@ -127,8 +128,7 @@ static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const ui
     if (ret == 0) {
         ret = qcow2_co_map(bs, guest, s->cluster_size, &ext);
     }
-    if (ret == 0 && (ext.kind == QCOW2_NORMAL || ext.kind == QCOW2_COMPRESSED ||
-                     ext.bytes < s->cluster_size)) {
+    if (ret == 0 && (qcow2_kind_has_host(ext.kind) || ext.kind == QCOW2_COMPRESSED)) {
         ret = -EIO;
     }
     if (ret == 0) {

@@ -36,3 +36,9 @@ ok amend -f qcow2 -o help
 expect_out_has '^  refcount_bits=<num>    - Width of a reference count entry in bits$'
 ok amend -p -f qcow2 -o compat=0.10 x
 expect_out_has '(100.00/100%)'
+
+# The refcounts are told before the data file, as in QEMU.
+"$img" create -q -f qcow2 -o data_file=raw,refcount_bits=8 d 1M
+refused 'compat=0.10 requires refcount_bits=16' amend -o compat=0.10 d
+"$img" amend -o refcount_bits=16 d || fail 'the refcounts of an image with a data file'
+refused 'Cannot downgrade an image with a data file' amend -o compat=0.10 d
