@@ -474,6 +474,48 @@ int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t byte
     return ret;
 }
 
+/*
+ * As begin_here() for both. Who waits for one to be drained must not be counted in the other, which a
+ * drain of both would wait for.
+ */
+static void coroutine_fn begin_both(BlockBackend *in, BlockBackend *out)
+{
+    while (true) {
+        bool home;
+
+        begin_here(in);
+        home = blk_at_home(out);
+        blk_begin_request(out, home);
+        if (likely(!blk_is_quiesced(out))) {
+            return;
+        }
+        end_here(in);
+        blk_wait_while_drained(out, &home);
+        end_here(out);
+    }
+}
+
+int coroutine_fn blk_co_copy_range(BlockBackend *blk_in, int64_t off_in, BlockBackend *blk_out,
+                                   int64_t off_out, int64_t bytes, BdrvRequestFlags read_flags,
+                                   BdrvRequestFlags write_flags)
+{
+    int ret;
+
+    begin_both(blk_in, blk_out);
+    ret = check_request(blk_in, off_in, bytes);
+    if (ret == 0) {
+        ret = check_write(blk_out, off_out, bytes);
+    }
+    if (ret == 0) {
+        write_flags |= blk_out->write_through ? BDRV_REQ_FUA : 0;
+        ret = bdrv_co_copy_range(&blk_in->root, off_in, &blk_out->root, off_out, bytes,
+                                 read_flags, write_flags);
+    }
+    end_here(blk_out);
+    end_here(blk_in);
+    return ret;
+}
+
 int coroutine_fn blk_co_flush(BlockBackend *blk)
 {
     int ret;

@@ -107,6 +107,26 @@ int coroutine_fn driver_pdiscard(BlockDriverState *bs, int64_t offset, int64_t b
     return check_result(bs, "discard", bs->drv->bdrv_co_pdiscard(bs, offset, bytes));
 }
 
+int coroutine_fn driver_copy_range_from(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                        BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                        BdrvRequestFlags read_flags, BdrvRequestFlags write_flags)
+{
+    check_call(bs, "copy from", src_offset, bytes, 0, 0);
+    return check_result(bs, "copy from",
+                        bs->drv->bdrv_co_copy_range_from(bs, src, src_offset, dst, dst_offset,
+                                                         bytes, read_flags, write_flags));
+}
+
+int coroutine_fn driver_copy_range_to(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                      BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                      BdrvRequestFlags read_flags, BdrvRequestFlags write_flags)
+{
+    check_call(bs, "copy to", dst_offset, bytes, 0, 0);
+    return check_result(bs, "copy to",
+                        bs->drv->bdrv_co_copy_range_to(bs, src, src_offset, dst, dst_offset,
+                                                       bytes, read_flags, write_flags));
+}
+
 int coroutine_fn driver_flush_to_os(BlockDriverState *bs)
 {
     return check_result(bs, "flush to OS", bs->drv->bdrv_co_flush_to_os(bs));

@@ -185,6 +185,13 @@ int coroutine_fn driver_pwritev_compressed(BlockDriverState *bs, int64_t offset,
 int coroutine_fn driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       BdrvRequestFlags flags);
 int coroutine_fn driver_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn driver_copy_range_from(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                        BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                        BdrvRequestFlags read_flags,
+                                        BdrvRequestFlags write_flags);
+int coroutine_fn driver_copy_range_to(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                      BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                      BdrvRequestFlags read_flags, BdrvRequestFlags write_flags);
 int coroutine_fn driver_flush_to_os(BlockDriverState *bs);
 int coroutine_fn driver_flush_to_disk(BlockDriverState *bs);
 int coroutine_fn driver_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,

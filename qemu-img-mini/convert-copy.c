@@ -12,6 +12,10 @@
  * and not written either where the target has zeroes already. In what is read, runs of
  * zeroes become holes. A target with a backing file gets only what the source's own layer holds.
  *
+ * With copy_offload, data is not read: when it is the chunk's turn, the block layer is asked to have
+ * it copied below, and only what it refuses is read and written here. Zeroes within
+ * the data of a source are copied as they are.
+ *
  * Compressed data goes out by the cluster. The format keeps streams in the order in which the
  * writes arrive, so many may be under way at once, and the file is the same for any number.
  *
@@ -53,6 +57,8 @@
 #define SMALL_EXTENT_BYTES (64 * 1024)
 #define MANY_SMALL_EXTENTS 8
 #define SMALL_EXTENT_PROBE 2
+/* So many chunks refused in a row, and no more are offered: these two images do not go together. */
+#define OFFLOAD_MAX_REFUSALS 8
 
 typedef enum ExtentKind {
     EXTENT_DATA,
@@ -97,6 +103,7 @@ struct Copy {
     unsigned small_extents; /* seen in a row */
     uint64_t next_number;
 
+    unsigned refusals;   /* to copy below, since the last chunk that was */
     uint64_t next_write; /* the chunk whose turn it is (in_order) */
     unsigned writing;    /* chunks */
     unsigned max_writing;
@@ -191,7 +198,8 @@ static int coroutine_fn extent_at(Copy *c, const CopySource *s, int64_t offset, 
         *end = s->end;
         return 0;
     }
-    if (c->small_extents >= MANY_SMALL_EXTENTS && !c->job->target_has_backing) {
+    if (c->small_extents >= MANY_SMALL_EXTENTS && !c->job->target_has_backing &&
+        !c->job->copy_offload) {
         c->small_extents -= SMALL_EXTENT_PROBE;
         *kind = EXTENT_DATA;
         *end = MIN(ROUND_DOWN(offset + c->chunk_bytes, c->chunk_bytes), s->start + s->length);
@@ -477,6 +485,35 @@ static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t 
     }
 }
 
+/* --- copying below --- */
+
+static bool may_offload(const Copy *c, const Chunk *chunk)
+{
+    const CopySource *s = chunk->source;
+
+    return c->job->copy_offload && c->refusals < OFFLOAD_MAX_REFUSALS &&
+           chunk->kind == CHUNK_DATA && chunk->offset + chunk->bytes - s->start <= s->length;
+}
+
+/*
+ * False: it has to be read and written, whatever the reason; if it is a fault rather than a
+ * refusal, that will show it.
+ */
+static bool coroutine_fn offload_chunk(Copy *c, const Chunk *chunk)
+{
+    const CopySource *s = chunk->source;
+
+    limit_rate(c, chunk->bytes);
+    if (blk_co_copy_range(s->blk, chunk->offset - s->start, c->job->target, chunk->offset,
+                          chunk->bytes, 0, 0) < 0) {
+        c->rate_bytes -= c->job->rate_limit ? chunk->bytes : 0;
+        c->refusals++;
+        return false;
+    }
+    c->refusals = 0;
+    return true;
+}
+
 /* --- turns --- */
 
 static bool may_write(const Copy *c, uint64_t number)
@@ -517,6 +554,29 @@ static void coroutine_fn end_write(Copy *c)
 
 /* --- the coroutines --- */
 
+static void coroutine_fn fill_buffer(Copy *c, const Chunk *chunk, uint8_t *buffer)
+{
+    if (chunk->kind == CHUNK_ZERO_BYTES) {
+        memset(buffer, 0, chunk->bytes);
+    } else if (chunk->kind == CHUNK_DATA) {
+        read_chunk(c, chunk, buffer);
+    }
+}
+
+/* When it is its turn; the buffer is filled unless @offload. */
+static void coroutine_fn move_chunk(Copy *c, const Chunk *chunk, bool offload, uint8_t *buffer)
+{
+    if (offload) {
+        if (offload_chunk(c, chunk)) {
+            return;
+        }
+        fill_buffer(c, chunk, buffer);
+    }
+    if (!c->failed) {
+        write_chunk(c, chunk, buffer);
+    }
+}
+
 static void coroutine_fn worker_entry(void *opaque)
 {
     Worker *w = opaque;
@@ -524,14 +584,14 @@ static void coroutine_fn worker_entry(void *opaque)
     Chunk chunk;
 
     while (next_chunk(c, &chunk)) {
-        if (chunk.kind == CHUNK_ZERO_BYTES) {
-            memset(w->buffer, 0, chunk.bytes);
-        } else if (chunk.kind == CHUNK_DATA) {
-            read_chunk(c, &chunk, w->buffer);
+        bool offload = may_offload(c, &chunk);
+
+        if (!offload) {
+            fill_buffer(c, &chunk, w->buffer);
         }
         begin_write(c, w, chunk.number);
         if (!c->failed) {
-            write_chunk(c, &chunk, w->buffer);
+            move_chunk(c, &chunk, offload, w->buffer);
             work_advance(c, chunk.bytes);
         }
         end_write(c);

@@ -29,6 +29,7 @@ typedef struct CopyJob {
     unsigned num_coroutines; /* 1 to COPY_MAX_COROUTINES */
     bool in_order;           /* start the writes in ascending order */
     bool target_is_zero;     /* what is not written reads as zeroes */
+    bool copy_offload;       /* let the file system copy what it can */
     bool salvage;            /* unreadable sectors become zeroes */
     bool quiet;              /* no warnings about these */
 } CopyJob;

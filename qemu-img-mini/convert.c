@@ -36,7 +36,6 @@ typedef struct Convert {
     bool skip_create;
     bool min_sparse_given;
     bool compressed;
-    bool copy_offload;
     bool bitmaps;
     bool skip_broken_bitmaps;
     bool progress;
@@ -122,7 +121,7 @@ static void parse_simple_option(int c, Convert *cv)
     case 'B': cv->backing_file = optarg; break;
     case 'F': cv->backing_format = optarg; break;
     case 'c': cv->compressed = true; break;
-    case 'C': cv->copy_offload = true; break;
+    case 'C': cv->job.copy_offload = true; break;
     case 'n': cv->skip_create = true; break;
     case 'W': cv->job.in_order = false; break;
     case 't': cv->target_cache = optarg; break;
@@ -172,13 +171,13 @@ static const char *find_conflict(const Convert *cv)
     if (cv->skip_broken_bitmaps && !cv->bitmaps) {
         return "Use of --skip-broken-bitmaps requires --bitmaps";
     }
-    if (cv->compressed && cv->copy_offload) {
+    if (cv->compressed && cv->job.copy_offload) {
         return "Cannot enable copy offloading when -c is used";
     }
-    if (cv->min_sparse_given && cv->copy_offload) {
+    if (cv->min_sparse_given && cv->job.copy_offload) {
         return "Cannot enable copy offloading when -S is used";
     }
-    if (cv->job.salvage && cv->copy_offload) {
+    if (cv->job.salvage && cv->job.copy_offload) {
         return "Cannot use copy offloading in salvaging mode";
     }
     if (cv->target.image_opts && !cv->skip_create) {

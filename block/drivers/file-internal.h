@@ -94,6 +94,16 @@ int coroutine_fn host_device_co_create_opts(BlockDriver *drv, const char *filena
 int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
                    int *sync_error, Error **errp);
 
+/* --- file-copy.c --- */
+
+int coroutine_fn file_co_copy_range_from(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                         BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                         BdrvRequestFlags read_flags,
+                                         BdrvRequestFlags write_flags);
+int coroutine_fn file_co_copy_range_to(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                       BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                       BdrvRequestFlags read_flags, BdrvRequestFlags write_flags);
+
 /* --- file-zero.c --- */
 
 int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,

@@ -220,6 +220,36 @@ static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset,
     return bdrv_co_pdiscard(bs->file, offset + s->offset, bytes);
 }
 
+static int coroutine_fn raw_co_copy_range_from(BlockDriverState *bs, BdrvChild *src,
+                                               int64_t src_offset, BdrvChild *dst,
+                                               int64_t dst_offset, int64_t bytes,
+                                               BdrvRequestFlags read_flags,
+                                               BdrvRequestFlags write_flags)
+{
+    RawState *s = bs->opaque;
+
+    return bdrv_co_copy_range_from(bs->file, src_offset + s->offset, dst, dst_offset, bytes,
+                                   read_flags, write_flags);
+}
+
+static int coroutine_fn raw_co_copy_range_to(BlockDriverState *bs, BdrvChild *src,
+                                             int64_t src_offset, BdrvChild *dst,
+                                             int64_t dst_offset, int64_t bytes,
+                                             BdrvRequestFlags read_flags,
+                                             BdrvRequestFlags write_flags)
+{
+    RawState *s = bs->opaque;
+
+    if (is_beyond_window(s, dst_offset, bytes)) {
+        return -ENOSPC;
+    }
+    if (bs->core->probed && dst_offset == 0) {
+        return -ENOTSUP; /* the first sector has to be looked at */
+    }
+    return bdrv_co_copy_range_to(src, src_offset, bs->file, dst_offset + s->offset, bytes,
+                                 read_flags, write_flags);
+}
+
 static int coroutine_fn raw_co_block_status(BlockDriverState *bs, bool want_zero,
                                             int64_t offset, int64_t bytes, int64_t *pnum,
                                             int64_t *map, BlockDriverState **file)
@@ -326,6 +356,8 @@ BlockDriver bdrv_raw = {
     .bdrv_co_pwritev_part = raw_co_pwritev_part,
     .bdrv_co_pwrite_zeroes = raw_co_pwrite_zeroes,
     .bdrv_co_pdiscard = raw_co_pdiscard,
+    .bdrv_co_copy_range_from = raw_co_copy_range_from,
+    .bdrv_co_copy_range_to = raw_co_copy_range_to,
     .bdrv_co_block_status = raw_co_block_status,
     .bdrv_co_getlength = raw_co_getlength,
     .bdrv_co_get_info = raw_co_get_info,

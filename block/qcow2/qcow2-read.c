@@ -178,3 +178,81 @@ int coroutine_fn qcow2_co_preadv_part(BlockDriverState *bs, int64_t offset, int6
     qcow2_request_end(users);
     return ret;
 }
+
+/* --- copying out of the image without looking at the data --- */
+
+typedef struct CopyOut {
+    BdrvChild *dst;
+    BdrvRequestFlags read_flags, write_flags;
+} CopyOut;
+
+/* What the backing file does not reach is zero. */
+static int coroutine_fn copy_backing(BlockDriverState *bs, const CopyOut *c, int64_t offset,
+                                     int64_t dst_offset, int64_t *bytes)
+{
+    int64_t length = bs->backing ? bdrv_co_getlength(bs->backing->bs) : 0;
+
+    if (length < 0) {
+        return length;
+    }
+    if (offset < length) {
+        *bytes = MIN(*bytes, length - offset);
+        return bdrv_co_copy_range_from(bs->backing, offset, c->dst, dst_offset, *bytes,
+                                       c->read_flags, c->write_flags);
+    }
+    return bdrv_co_pwrite_zeroes(c->dst, dst_offset, *bytes, c->write_flags);
+}
+
+/* *@bytes comes as those of the extent, and goes as those that are copied. */
+static int coroutine_fn copy_extent(BlockDriverState *bs, const CopyOut *c, const Qcow2Extent *ext,
+                                    int64_t offset, int64_t dst_offset, int64_t *bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    switch (ext->kind) {
+    case QCOW2_NORMAL:
+        return bdrv_co_copy_range_from(s->data_file, ext->host, c->dst, dst_offset, *bytes,
+                                       c->read_flags, c->write_flags);
+    case QCOW2_COMPRESSED:
+        return -ENOTSUP;
+    case QCOW2_UNALLOCATED:
+    case QCOW2_UNALLOCATED_ALLOC:
+        return copy_backing(bs, c, offset, dst_offset, bytes);
+    case QCOW2_ZERO_PLAIN:
+    case QCOW2_ZERO_ALLOC:
+        break;
+    }
+    return bdrv_co_pwrite_zeroes(c->dst, dst_offset, *bytes, c->write_flags);
+}
+
+int coroutine_fn qcow2_co_copy_range_from(BlockDriverState *bs, BdrvChild *src,
+                                          int64_t src_offset, BdrvChild *dst, int64_t dst_offset,
+                                          int64_t bytes, BdrvRequestFlags read_flags,
+                                          BdrvRequestFlags write_flags)
+{
+    BDRVQcow2State *s = bs->opaque;
+    CopyOut c = { .dst = dst, .read_flags = read_flags, .write_flags = write_flags };
+    unsigned *users;
+    int ret = 0;
+
+    if (qatomic_read(&s->dead)) {
+        return -ENOMEDIUM;
+    }
+    /* The clusters stay what they are until they have been copied. */
+    users = qcow2_request_begin(s);
+    while (bytes && ret == 0) {
+        Qcow2Extent ext;
+
+        ret = qcow2_co_map(bs, src_offset, MIN(bytes, INT_MAX), &ext);
+        if (ret == 0) {
+            ret = copy_extent(bs, &c, &ext, src_offset, dst_offset, &ext.bytes);
+        }
+        if (ret == 0) {
+            src_offset += ext.bytes;
+            dst_offset += ext.bytes;
+            bytes -= ext.bytes;
+        }
+    }
+    qcow2_request_end(users);
+    return ret;
+}

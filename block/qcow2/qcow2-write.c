@@ -19,6 +19,15 @@
 #include "qcow2-refcount.h"
 #include "qcow2-writeback.h"
 
+/* What the guest writes: bytes in memory or, when @src is there, those of another image. */
+typedef struct Payload {
+    QEMUIOVector *qiov;
+    size_t qiov_offset;
+    BdrvChild *src;
+    int64_t src_offset;
+    BdrvRequestFlags read_flags, write_flags; /* of a copy */
+} Payload;
+
 typedef struct Plan {
     uint64_t offset, bytes;  /* the guest's part */
     uint64_t start, end;     /* with head and tail: guest offsets */
@@ -252,8 +261,60 @@ static int coroutine_fn write_merged(BlockDriverState *bs, const Plan *plan, uin
     return ret;
 }
 
-static int coroutine_fn write_plan_data(BlockDriverState *bs, Plan *plan,
-                                        QEMUIOVector *qiov, size_t qiov_offset)
+/* The payload's bytes from @at on, to where nothing else is to be written. */
+static int coroutine_fn write_payload(BlockDriverState *bs, uint64_t host, uint64_t bytes,
+                                      const Payload *p, uint64_t at)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!p->src) {
+        return write_data(bs, host, bytes, p->qiov, p->qiov_offset + at, BLKDBG_WRITE_AIO);
+    }
+    ret = s->external ? 0 : qcow2_co_check_write(bs, QCOW2_META_NONE, host, bytes);
+    return ret < 0 ? ret
+                   : bdrv_co_copy_range_to(p->src, p->src_offset + at, s->data_file, host, bytes,
+                                           p->read_flags, p->write_flags);
+}
+
+/* Old contents of [@from, @to) to where they lie in the new cluster. */
+static int coroutine_fn move_old(BlockDriverState *bs, uint64_t host, uint64_t from, uint64_t to)
+{
+    uint64_t bytes = to - from;
+    QEMU_AUTO_VFREE uint8_t *buf = qemu_try_memalign(4096, bytes);
+    QEMUIOVector qiov;
+    int ret;
+
+    if (bytes == 0) {
+        return 0;
+    }
+    if (!buf) {
+        return -ENOMEM;
+    }
+    ret = read_old(bs, from, bytes, buf);
+    if (ret < 0) {
+        return ret;
+    }
+    qemu_iovec_init_buf(&qiov, buf, bytes);
+    return write_data(bs, host, bytes, &qiov, 0, BLKDBG_COW_WRITE);
+}
+
+/* Head and tail around what is copied by others; @host: of the plan's first cluster. */
+static int coroutine_fn write_around_copy(BlockDriverState *bs, const Plan *plan,
+                                          const Payload *p, uint64_t at)
+{
+    uint64_t base = plan->host - qcow2_cluster_start(bs->opaque, plan->offset);
+    uint64_t data_end = plan->offset + plan->bytes;
+    int ret = write_payload(bs, base + plan->offset, plan->bytes, p, at);
+
+    if (ret == 0) {
+        ret = move_old(bs, base + plan->start, plan->start, plan->offset);
+    }
+    return ret < 0 ? ret : move_old(bs, base + data_end, data_end, plan->write_end);
+}
+
+static int coroutine_fn write_plan_data(BlockDriverState *bs, Plan *plan, const Payload *p,
+                                        uint64_t at)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t base = qcow2_cluster_start(s, plan->offset);
@@ -271,10 +332,13 @@ static int coroutine_fn write_plan_data(BlockDriverState *bs, Plan *plan,
         whole = true;
     }
     if (whole) {
-        return write_data(bs, plan->host + (plan->offset - base), plan->bytes, qiov, qiov_offset,
-                          BLKDBG_WRITE_AIO);
+        return write_payload(bs, plan->host + (plan->offset - base), plan->bytes, p, at);
     }
-    return write_merged(bs, plan, plan->host + (plan->start - base), qiov, qiov_offset);
+    if (p->src) {
+        return write_around_copy(bs, plan, p, at);
+    }
+    return write_merged(bs, plan, plan->host + (plan->start - base), p->qiov,
+                        p->qiov_offset + at);
 }
 
 /* --- L2 entries --- */
@@ -333,7 +397,7 @@ static int coroutine_fn link_plan(BlockDriverState *bs, const Plan *plan)
 
 /* Under the range lock. *@done bytes are written; 0 when it has become a write in place. */
 static int coroutine_fn write_planned(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
-                                      uint64_t limit, QEMUIOVector *qiov, size_t qiov_offset,
+                                      uint64_t limit, const Payload *p, uint64_t at,
                                       uint64_t *done)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -354,7 +418,7 @@ static int coroutine_fn write_planned(BlockDriverState *bs, uint64_t offset, uin
     if (ret < 0) {
         return ret;
     }
-    ret = write_plan_data(bs, &plan, qiov, qiov_offset);
+    ret = write_plan_data(bs, &plan, p, at);
     if (ret == 0) {
         ret = link_plan(bs, &plan);
     }
@@ -369,7 +433,7 @@ static int coroutine_fn write_planned(BlockDriverState *bs, uint64_t offset, uin
 }
 
 static int coroutine_fn write_allocating(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
-                                         QEMUIOVector *qiov, size_t qiov_offset, uint64_t *done)
+                                         const Payload *p, uint64_t at, uint64_t *done)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t slice_end = (qcow2_slice_key(s, offset) + 1) << (s->cluster_bits + s->slice_bits);
@@ -382,8 +446,7 @@ static int coroutine_fn write_allocating(BlockDriverState *bs, uint64_t offset, 
                           (offset + bytes - 1) >> s->cluster_bits)) {
         return 0;
     }
-    ret = write_planned(bs, offset, bytes, (lock.last + 1) << s->cluster_bits, qiov, qiov_offset,
-                        done);
+    ret = write_planned(bs, offset, bytes, (lock.last + 1) << s->cluster_bits, p, at, done);
     qcow2_range_unlock(s, &lock);
     if (ret == 0) {
         qemu_mutex_lock(&s->meta);
@@ -397,8 +460,9 @@ static int coroutine_fn write_allocating(BlockDriverState *bs, uint64_t offset, 
 }
 
 static int coroutine_fn write_request(BlockDriverState *bs, uint64_t offset, uint64_t bytes,
-                                      QEMUIOVector *qiov, size_t qiov_offset)
+                                      const Payload *p)
 {
+    uint64_t at = 0;
     int ret = 0;
 
     while (bytes && ret == 0) {
@@ -408,15 +472,14 @@ static int coroutine_fn write_request(BlockDriverState *bs, uint64_t offset, uin
         ret = qcow2_co_map_for_write(bs, offset, bytes, &ext);
         if (ret == 0) {
             if (likely(ext.kind == QCOW2_NORMAL && ext.copied)) {
-                ret = write_data(bs, ext.host, ext.bytes, qiov, qiov_offset,
-                                 BLKDBG_WRITE_AIO);
+                ret = write_payload(bs, ext.host, ext.bytes, p, at);
                 done = ext.bytes;
             } else {
-                ret = write_allocating(bs, offset, bytes, qiov, qiov_offset, &done);
+                ret = write_allocating(bs, offset, bytes, p, at, &done);
             }
         }
         offset += done;
-        qiov_offset += done;
+        at += done;
         bytes -= done;
     }
     return ret;
@@ -438,8 +501,29 @@ int coroutine_fn qcow2_co_pwritev_part(BlockDriverState *bs, int64_t offset, int
     if (likely(qcow2_map_direct(s, offset, bytes, true, &host))) {
         ret = write_data(bs, host, bytes, qiov, qiov_offset, BLKDBG_WRITE_AIO);
     } else {
-        ret = write_request(bs, offset, bytes, qiov, qiov_offset);
+        Payload p = { .qiov = qiov, .qiov_offset = qiov_offset };
+
+        ret = write_request(bs, offset, bytes, &p);
     }
+    qcow2_request_end(users);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_copy_range_to(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                        BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                        BdrvRequestFlags read_flags,
+                                        BdrvRequestFlags write_flags)
+{
+    Payload p = { .src = src, .src_offset = src_offset, .read_flags = read_flags,
+                  .write_flags = write_flags };
+    unsigned *users;
+    int ret = qcow2_co_begin_change(bs);
+
+    if (ret < 0) {
+        return ret;
+    }
+    users = qcow2_request_begin(bs->opaque);
+    ret = write_request(bs, dst_offset, bytes, &p);
     qcow2_request_end(users);
     return ret;
 }

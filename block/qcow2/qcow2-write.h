@@ -14,6 +14,12 @@ int coroutine_fn qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t 
                                                   int64_t bytes, QEMUIOVector *qiov,
                                                   size_t qiov_offset);
 
+/* The same for data that another image has; its file and that of this one copy it. */
+int coroutine_fn qcow2_co_copy_range_to(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                        BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                        BdrvRequestFlags read_flags,
+                                        BdrvRequestFlags write_flags);
+
 /* Under meta: what the old words of an entry referred to is not needed any more. */
 void qcow2_drop_entry(BlockDriverState *bs, const uint64_t word[2]);
 

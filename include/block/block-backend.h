@@ -107,6 +107,16 @@ int coroutine_fn blk_co_pwrite_compressed(BlockBackend *blk, int64_t offset, int
  */
 int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t bytes);
 /*
+ * Copies from @blk_in to @blk_out by means of what lies below, such as a file system that can
+ * share blocks; the data does not come by here. @write_flags may hold BDRV_REQ_FUA. 0 or -errno;
+ * -ENOTSUP: these images cannot, or not this range (compressed data, ends that are not
+ * aligned, ranges of one image that overlap). Reading and writing it then works. After an error any
+ * part may have been copied. Counts as a request of both backends.
+ */
+int coroutine_fn blk_co_copy_range(BlockBackend *blk_in, int64_t off_in, BlockBackend *blk_out,
+                                   int64_t off_out, int64_t bytes, BdrvRequestFlags read_flags,
+                                   BdrvRequestFlags write_flags);
+/*
  * What was written by requests that have completed is then on stable storage. After it has
  * failed once it fails until the image is opened anew, as nobody can tell what was lost.
  */

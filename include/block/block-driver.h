@@ -147,6 +147,24 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_pwritev_compressed_part)(BlockDriverState *bs, int64_t offset,
                                                         int64_t bytes, QEMUIOVector *qiov,
                                                         size_t qiov_offset);
+    /*
+     * Copy [@src_offset, +@bytes) of @src to [@dst_offset, +@bytes) of @dst without moving it
+     * through this program. _from is a callback of the node @bs that @src leads to: it hands on
+     * to the child that has the data by bdrv_co_copy_range_from(), with its offset there; at the
+     * bottom by bdrv_co_copy_range_to(). _to is one of the node that @dst leads to, and goes on in
+     * the same way; at the bottom @src leads to a node of the same kind. -ENOTSUP: the caller
+     * reads and writes, also what had been copied. A driver has both or none.
+     */
+    int coroutine_fn (*bdrv_co_copy_range_from)(BlockDriverState *bs, BdrvChild *src,
+                                                int64_t src_offset, BdrvChild *dst,
+                                                int64_t dst_offset, int64_t bytes,
+                                                BdrvRequestFlags read_flags,
+                                                BdrvRequestFlags write_flags);
+    int coroutine_fn (*bdrv_co_copy_range_to)(BlockDriverState *bs, BdrvChild *src,
+                                              int64_t src_offset, BdrvChild *dst,
+                                              int64_t dst_offset, int64_t bytes,
+                                              BdrvRequestFlags read_flags,
+                                              BdrvRequestFlags write_flags);
     /* Writes the driver's own caches to its children; the core then flushes those. */
     int coroutine_fn (*bdrv_co_flush_to_os)(BlockDriverState *bs);
     /* Makes what was written durable; a driver without children implements this one. */
@@ -292,6 +310,20 @@ int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset, int64_t bytes,
 int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
                                        BdrvRequestFlags flags);
 int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t bytes);
+/*
+ * Copies without moving the data through this program; see blk_co_copy_range(). _from and _to are
+ * the two halves, for drivers' callbacks of these names: down the source, then down the target.
+ */
+int coroutine_fn bdrv_co_copy_range(BdrvChild *src, int64_t src_offset, BdrvChild *dst,
+                                    int64_t dst_offset, int64_t bytes,
+                                    BdrvRequestFlags read_flags, BdrvRequestFlags write_flags);
+int coroutine_fn bdrv_co_copy_range_from(BdrvChild *src, int64_t src_offset, BdrvChild *dst,
+                                         int64_t dst_offset, int64_t bytes,
+                                         BdrvRequestFlags read_flags,
+                                         BdrvRequestFlags write_flags);
+int coroutine_fn bdrv_co_copy_range_to(BdrvChild *src, int64_t src_offset, BdrvChild *dst,
+                                       int64_t dst_offset, int64_t bytes,
+                                       BdrvRequestFlags read_flags, BdrvRequestFlags write_flags);
 int coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
                                   PreallocMode prealloc, BdrvRequestFlags flags,
                                   Error **errp);
