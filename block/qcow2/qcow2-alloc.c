@@ -383,7 +383,15 @@ static int coroutine_fn take_run(BlockDriverState *bs, const char *what, const S
     int ret = qcow2_co_check_alloc(bs, what, run->first << s->cluster_bits,
                                    run->count << s->cluster_bits);
 
-    return ret < 0 ? ret : qcow2_raise_refcounts(bs, run->first, run->count);
+    if (ret == 0) {
+        ret = qcow2_raise_refcounts(bs, run->first, run->count);
+    }
+    if (ret == 0 && unlikely(s->overlap_unknown)) {
+        /* Nothing could be written there. Here, not above: closing then tells of refcounts. */
+        qcow2_lower_refcounts(bs, run->first, run->count);
+        ret = s->overlap_unknown;
+    }
+    return ret;
 }
 
 int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs, uint64_t count, bool exact,

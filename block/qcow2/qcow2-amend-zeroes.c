@@ -8,6 +8,8 @@
  */
 #include "qcow2-amend.h"
 
+#include "qemu/error-report.h"
+
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
 #include "qcow2-refcount.h"
@@ -188,10 +190,13 @@ static int coroutine_fn expand_snapshots(Expand *x, GArray *snapshots)
     for (guint i = 0; i < snapshots->len && ret == 0; i++) {
         const Qcow2Snapshot *sn = qcow2_snapshot_at(snapshots, i);
         g_autofree uint64_t *l1 = NULL;
+        Error *err = NULL;
 
-        ret = qcow2_snapshot_l1_valid(s, sn, NULL)
-                  ? qcow2_read_snapshot_l1(x->bs, sn, sn->l1_size, &l1)
-                  : -EIO;
+        if (!qcow2_snapshot_l1_valid(s, sn, &err)) {
+            error_report_err(err); /* the caller says what it was for, as QEMU does */
+            return qcow2_snapshot_l1_error(sn);
+        }
+        ret = qcow2_read_snapshot_l1(x->bs, sn, sn->l1_size, &l1);
         if (ret == 0) {
             ret = expand_l1(x, l1, sn->l1_size, false);
         }

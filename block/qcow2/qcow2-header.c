@@ -51,7 +51,7 @@ static int parse_identity(Qcow2Header *h, const uint8_t *buf, size_t len, Error 
     }
     h->cluster_bits = FIELD32(buf, cluster_bits);
     if (h->cluster_bits < QCOW2_MIN_CLUSTER_BITS || h->cluster_bits > QCOW2_MAX_CLUSTER_BITS) {
-        error_setg(errp, "Unsupported cluster size: 2^%" PRIi32, (int32_t)h->cluster_bits);
+        error_setg(errp, "Unsupported cluster size: 2^%" PRIu32, h->cluster_bits);
         return -EINVAL;
     }
     return 0;
@@ -173,16 +173,11 @@ static int parse_disk(Qcow2Header *h, const uint8_t *buf, Error **errp)
     h->size = FIELD64(buf, size);
     h->l1_size = FIELD32(buf, l1_size);
     h->l1_table_offset = FIELD64(buf, l1_table_offset);
-    if (h->size > BDRV_MAX_LENGTH) {
-        error_setg(errp, "Could not refresh total sector count: File too large");
-        return -EFBIG;
-    }
-    h->size = ROUND_DOWN(h->size, BDRV_SECTOR_SIZE);
     if (h->l1_size > QCOW2_MAX_L1_BYTES / 8) {
         error_setg(errp, "Active L1 table too large");
         return -EFBIG;
     }
-    needed = qcow2_l1_entries_needed(h->size, h->cluster_bits, extended);
+    needed = qcow2_l1_entries_needed(MIN(h->size, (uint64_t)INT64_MAX), h->cluster_bits, extended);
     if (needed > INT_MAX) {
         error_setg(errp, "Image is too big");
         return -EFBIG;
@@ -191,7 +186,12 @@ static int parse_disk(Qcow2Header *h, const uint8_t *buf, Error **errp)
         error_setg(errp, "L1 table is too small");
         return -EINVAL;
     }
-    if (h->l1_size) {
+    if (h->size > BDRV_MAX_LENGTH) {
+        error_setg(errp, "Could not refresh total sector count: File too large");
+        return -EFBIG;
+    }
+    h->size = ROUND_DOWN(h->size, BDRV_SECTOR_SIZE);
+    if (h->l1_size || h->l1_table_offset) {
         return check_table(h, "Active L1 table", "l1_table_offset", h->l1_table_offset,
                            h->l1_size * 8ULL, errp);
     }
@@ -226,8 +226,8 @@ int qcow2_header_check_repairable(const Qcow2Header *h, Error **errp)
         error_setg(errp, "Snapshot table too large");
         return -EFBIG;
     }
-    if (h->nb_snapshots && (h->snapshots_offset & ((UINT64_C(1) << h->cluster_bits) - 1) ||
-                            h->snapshots_offset > INT64_MAX - QCOW2_MAX_SNAPSHOT_TABLE)) {
+    if (h->snapshots_offset & ((UINT64_C(1) << h->cluster_bits) - 1) ||
+        h->snapshots_offset > INT64_MAX - QCOW2_MAX_SNAPSHOT_TABLE) {
         error_setg(errp, "Snapshot table offset invalid");
         return -EINVAL;
     }
@@ -432,14 +432,18 @@ static int check_incompatible(const Qcow2Header *h, Error **errp)
 
 int qcow2_header_parse_extensions(Qcow2Header *h, const uint8_t *buf, size_t len, Error **errp)
 {
-    int ret = parse_extension_area(h, buf, len, errp);
+    Error *err = NULL;
+    int read = parse_extension_area(h, buf, len, &err);
+    int ret = check_incompatible(h, errp);
 
+    /* What is unknown may well be why an extension cannot be read: that goes first. */
     if (ret < 0) {
+        error_free(err);
         return ret;
     }
-    ret = check_incompatible(h, errp);
-    if (ret < 0) {
-        return ret;
+    if (read < 0) {
+        error_propagate(errp, err);
+        return read;
     }
     if ((h->autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) && !h->has_bitmaps_ext) {
         error_setg(errp, "Invalid qcow2 header: autoclear_features says bitmaps, but the bitmaps"

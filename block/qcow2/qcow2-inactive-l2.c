@@ -16,7 +16,11 @@ static void map_tables_of(BlockDriverState *bs, const Qcow2Snapshot *sn)
     BDRVQcow2State *s = bs->opaque;
     g_autofree uint64_t *l1 = NULL;
 
-    if (!qcow2_snapshot_l1_valid(s, sn, NULL) || qcow2_read_snapshot_l1(bs, sn, 0, &l1) < 0) {
+    if (!qcow2_snapshot_l1_valid(s, sn, NULL)) {
+        s->overlap_unknown = qcow2_snapshot_l1_error(sn);
+        return;
+    }
+    if (qcow2_read_snapshot_l1(bs, sn, 0, &l1) < 0) {
         return;
     }
     for (uint32_t i = 0; i < sn->l1_size; i++) {
@@ -44,6 +48,7 @@ void qcow2_map_inactive_l2(BlockDriverState *bs)
 
 void qcow2_unmap_inactive_l2(BDRVQcow2State *s)
 {
+    s->overlap_unknown = 0;
     if (wanted(s)) {
         qcow2_map_remove_kind(s, QCOW2_META_INACTIVE_L2);
     }

@@ -11,7 +11,8 @@
 
 /*
  * Enters those that the image has, if they are wanted; the active ones are there already. What
- * cannot be read is left out. Nothing is in flight. Blocks unless in a coroutine.
+ * cannot be read is left out; when an L1 table cannot even be there, every write fails from now
+ * on. Nothing is in flight. Blocks unless in a coroutine.
  */
 void qcow2_map_inactive_l2(BlockDriverState *bs);
 /* Takes all of them out. */

@@ -236,6 +236,9 @@ int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
     if (qatomic_read(&s->corrupt)) {
         return -EIO;
     }
+    if (unlikely(s->overlap_unknown)) {
+        return s->overlap_unknown;
+    }
     for (uint64_t at = offset; at < end; at = qcow2_cluster_start(s, at) + s->cluster_size) {
         unsigned kinds;
 

@@ -2,6 +2,8 @@
 /* See qcow2-reclaim.h for the rule; here is the bookkeeping. */
 #include "qcow2-reclaim.h"
 
+#include "qemu/error-report.h"
+
 #include "qcow2-map.h"
 #include "qcow2-refcount.h"
 
@@ -109,6 +111,9 @@ int coroutine_fn qcow2_co_reclaim(BlockDriverState *bs)
         qemu_co_mutex_lock(&s->alloc_lock);
         ret = qcow2_lower_refcounts(bs, f.cluster, f.count);
         qemu_co_mutex_unlock(&s->alloc_lock);
+        if (ret < 0) {
+            error_printf("qcow2_free_clusters failed: %s\n", g_strerror(-ret));
+        }
     }
     g_array_set_size(s->freed_written, kept);
     return ret;

@@ -251,8 +251,8 @@ static int coroutine_fn change_refcount(BlockDriverState *bs, uint64_t cluster, 
         if (delta > 0) {
             return -EINVAL;
         }
-        /* It counts as free already: that is what was wanted. */
-        error_printf("qcow2_free_clusters failed: %s\n", g_strerror(EINVAL));
+        /* It counts as free already: that is what was wanted. The words are QEMU's. */
+        error_printf("qcow2_free_clusters failed: %s\n", g_strerror(b ? EINVAL : EAGAIN));
         return 0;
     }
     qcow2_counter_set(s->refcount_order, b->data, i, value + delta);

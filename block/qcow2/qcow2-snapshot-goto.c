@@ -217,12 +217,9 @@ static int check_goto(BlockDriverState *bs, const Qcow2Snapshot *sn, Error **err
         error_setg(errp, "Device has active dirty bitmaps");
         return -EBUSY;
     }
-    if (s->external) {
-        return -ENOTSUP;
-    }
     if (!qcow2_snapshot_l1_valid(s, sn, &err)) {
         error_report_err(err);
-        return sn->l1_size > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : -EINVAL;
+        return qcow2_snapshot_l1_error(sn);
     }
     if (sn->disk_size % BDRV_SECTOR_SIZE) {
         error_report("The new size must be a multiple of %u", (unsigned)BDRV_SECTOR_SIZE);
@@ -253,6 +250,9 @@ int coroutine_fn qcow2_snapshot_goto(BlockDriverState *bs, const char *snapshot_
 
     if (!snapshots) {
         return -EIO;
+    }
+    if (s->external) {
+        return -ENOTSUP; /* whether there is such a snapshot or not */
     }
     i = qcow2_find_snapshot(snapshots, snapshot_id, NULL);
     i = i < 0 ? qcow2_find_snapshot(snapshots, NULL, snapshot_id) : i;

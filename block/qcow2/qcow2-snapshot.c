@@ -217,6 +217,11 @@ bool qcow2_snapshot_l1_valid(const BDRVQcow2State *s, const Qcow2Snapshot *sn, E
     return true;
 }
 
+int qcow2_snapshot_l1_error(const Qcow2Snapshot *sn)
+{
+    return sn->l1_size > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : -EINVAL;
+}
+
 int qcow2_read_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn, uint64_t entries,
                            uint64_t **l1)
 {

@@ -43,6 +43,8 @@ int qcow2_find_snapshot(const GArray *snapshots, const char *id, const char *nam
 
 /* Does the entry say something possible of its L1 table? False with @errp. */
 bool qcow2_snapshot_l1_valid(const BDRVQcow2State *s, const Qcow2Snapshot *sn, Error **errp);
+/* The -errno for one of which it is false. */
+int qcow2_snapshot_l1_error(const Qcow2Snapshot *sn);
 
 /*
  * The entries of its L1 table in host byte order, at least @entries of them: zeroes behind its

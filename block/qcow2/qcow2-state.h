@@ -135,6 +135,7 @@ typedef struct BDRVQcow2State {
     uint64_t clean_interval;     /* seconds; 0: never. qcow2-cache-clean.h */
     QEMUTimer *clean_timer;      /* home thread */
     unsigned overlap_check;      /* kinds of metadata that writes are kept off, as bits */
+    int overlap_unknown;         /* -errno: where such metadata lies cannot be known, no writes */
 
     /* --- any thread, atomic --- */
     bool corrupt;                /* damage, or it is not known what the disk holds: no more writes */

@@ -6,7 +6,7 @@
 #include "qcow2-truncate.h"
 #include "qcow2-write.h"
 
-/* Where @bytes at @pos of the state lie; *@l1_entries: what that takes. -EFBIG: nowhere. */
+/* Where @bytes at @pos of the state lie; *@l1_entries: what that takes. -EIO: nowhere. */
 static int place(const BDRVQcow2State *s, uint64_t pos, uint64_t bytes, uint64_t *offset,
                  uint64_t *l1_entries)
 {
@@ -14,7 +14,7 @@ static int place(const BDRVQcow2State *s, uint64_t pos, uint64_t bytes, uint64_t
     uint64_t start = qcow2_vmstate_offset(s);
 
     if (pos > INT64_MAX - start || bytes > INT64_MAX - start - pos) {
-        return -EFBIG;
+        return -EIO;
     }
     *offset = start + pos;
     *l1_entries = (*offset + bytes + (UINT64_C(1) << shift) - 1) >> shift;

@@ -305,6 +305,7 @@ static bool coroutine_fn reads_as_zeroes(BlockDriverState *bs, int64_t offset, i
 /*
  * Zeroes within a subcluster whose rest reads as zeroes, too, make all of it zeroes. Somebody
  * may write to the rest after it was looked at: then the entry holds data, see zero_slice().
+ * A raw external file has no such entry to tell by.
  */
 static int coroutine_fn round_to_subcluster(BlockDriverState *bs, int64_t *offset, int64_t *bytes)
 {
@@ -313,7 +314,8 @@ static int coroutine_fn round_to_subcluster(BlockDriverState *bs, int64_t *offse
     int64_t from = ROUND_DOWN(*offset, granule), end = *offset + *bytes;
     int64_t to = MIN(ROUND_UP(end, granule), (int64_t)qatomic_read(&s->size));
 
-    if (to - from > granule || s->external || !reads_as_zeroes(bs, from, *offset - from) ||
+    if (to - from > granule || (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_RAW) ||
+        !reads_as_zeroes(bs, from, *offset - from) ||
         !reads_as_zeroes(bs, end, to - end)) {
         return -ENOTSUP;
     }
@@ -346,7 +348,7 @@ int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, in
         ret = zero_range(bs, offset, bytes, flags & BDRV_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP,
                          rounded);
     }
-    if (ret == 0 && (flags & BDRV_REQ_MAY_UNMAP)) {
+    if (ret == 0 && !rounded && (flags & BDRV_REQ_MAY_UNMAP)) {
         unmap_data(bs, offset, bytes);
     }
     qcow2_request_end(users);

@@ -83,7 +83,7 @@ static const Damage damages[] = {
     { "cluster-bits-8", 3, AT(cluster_bits), 4, 8, false, "2^8" },
     { "cluster-bits-22", 3, AT(cluster_bits), 4, 22, false, "2^22" },
     { "cluster-bits-huge", 3, AT(cluster_bits), 4, UINT32_MAX, false, "Unsupported cluster size" },
-    { "size-negative", 3, AT(size), 8, UINT64_MAX, false, "File too large" },
+    { "size-negative", 3, AT(size), 8, UINT64_MAX, false, "Image is too big" },
     { "size-beyond-l1", 3, AT(size), 8, UINT64_C(1) << 40, false, "L1 table is too small" },
     { "crypt", 3, AT(crypt_method), 4, 1, false, "crypt_method" },
     { "crypt-unknown", 3, AT(crypt_method), 4, 7, false, "Unsupported encryption method 7" },
