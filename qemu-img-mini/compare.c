@@ -278,7 +278,7 @@ static int tell_result(Compare *c)
 {
     const char *name = c->side[c->found_side].name;
 
-    progress_end(c->finding == FOUND_NOTHING);
+    progress_done(c->finding == FOUND_NOTHING);
     if (c->common != c->total && (c->finding == FOUND_NOTHING || c->found_offset >= c->common)) {
         say(c, "Warning: Image size mismatch!\n");
     }
@@ -319,7 +319,9 @@ static int compare_contents(Compare *c)
     qemu_co_mutex_init(&c->planner);
     cli_run_coroutine(compare_entry, c, &c->done);
     qemu_vfree(buffers);
-    return tell_result(c);
+    int status = tell_result(c);
+    progress_close();
+    return status;
 }
 
 static int compare_images(Compare *c)
@@ -336,8 +338,9 @@ static int compare_images(Compare *c)
     c->total = MAX(c->side[0].length, c->side[1].length);
     progress_begin(c->progress && !c->quiet);
     if (c->strict && c->common != c->total) {
-        progress_end(false);
+        progress_done(false);
         say(c, "Strict mode: Image size mismatch!\n");
+        progress_close();
         return COMPARE_DIFFERENT;
     }
     return compare_contents(c);

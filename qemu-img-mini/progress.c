@@ -16,11 +16,9 @@
 
 /* Microseconds, as g_get_monotonic_time(). */
 #define TERMINAL_INTERVAL (G_USEC_PER_SEC / 10)
-#define LINES_INTERVAL    (2 * G_USEC_PER_SEC)
-/* A line is due as well when this much has been done, but not more often than that. */
-#define LINES_PERCENT      10.0
-#define LINES_MIN_INTERVAL (G_USEC_PER_SEC / 2)
-#define JSON_INTERVAL      (G_USEC_PER_SEC / 2)
+#define JSON_INTERVAL     (G_USEC_PER_SEC / 2)
+/* What has to be done between two figures elsewhere; qemu-img's. */
+#define STEP_PERCENT 1.0
 /* No rate is worth telling before that. */
 #define RATE_MIN_TIME (G_USEC_PER_SEC / 4)
 
@@ -123,7 +121,7 @@ static void show(int64_t now)
         progress.line_open = true;
         progress.last_width = width;
     } else {
-        printf("%s\n", line);
+        printf("    (%3.2f/100%%)\r", percent_done());
     }
     if (fflush(stdout)) {
         progress.shown = false;
@@ -163,16 +161,14 @@ static void write_json(int64_t now, const char *status)
 
 static bool is_due(int64_t now)
 {
-    int64_t since = now - progress.last_time;
-
     if (!progress.last_time) {
         return true;
     }
     if (progress.terminal) {
-        return since >= TERMINAL_INTERVAL;
+        return now - progress.last_time >= TERMINAL_INTERVAL;
     }
-    return since >= LINES_INTERVAL || (since >= LINES_MIN_INTERVAL &&
-                                       percent_done() >= progress.last_percent + LINES_PERCENT);
+    return percent_done() > progress.last_percent + STEP_PERCENT ||
+           (progress.last_percent < 100 && percent_done() >= 100);
 }
 
 void progress_update(uint64_t done, uint64_t total)
@@ -206,7 +202,8 @@ void progress_break_line(void)
     }
 }
 
-void progress_end(bool completed)
+/* @again: 100 % also when it has been shown already, as qemu-img does for most commands. */
+static void finish(bool completed, bool again)
 {
     int64_t now = g_get_monotonic_time();
 
@@ -214,13 +211,31 @@ void progress_end(bool completed)
         progress.total = MAX(progress.total, 1u);
         progress.done = progress.total;
     }
-    if (completed && progress.shown) {
+    if (completed && progress.shown && (again || progress.last_percent < 100)) {
         show(now);
     }
     if (json.fd >= 0) {
         write_json(now, completed ? "completed" : "failed");
     }
     progress_break_line();
-    progress.shown = false;
     signal(SIGUSR1, SIG_DFL);
+}
+
+void progress_done(bool completed)
+{
+    finish(completed, false);
+}
+
+void progress_close(void)
+{
+    if (progress.shown && !progress.terminal) {
+        putchar('\n');
+    }
+    progress.shown = false;
+}
+
+void progress_end(bool completed)
+{
+    finish(completed, true);
+    progress_close();
 }

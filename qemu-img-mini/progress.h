@@ -3,8 +3,8 @@
  * How far a long command is.
  *
  * On a terminal one line is redrawn, at most ten times a second: percent, rate, time left.
- * Elsewhere whole lines are written now and then. Both begin with qemu-img's
- * "    (12.50/100%)". With --progress=json:FD programs get lines of JSON, twice a second and at the
+ * Elsewhere it is as qemu-img has it, for those who read it by program: "    (12.50/100%)" and
+ * a carriage return after each percent, a newline at the end. With --progress=json:FD programs get lines of JSON, twice a second and at the
  * end: {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
  * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in bytes
  * of work, rate and seconds-left when there is something to tell. Without -p the same is written to stderr when SIGUSR1 comes.
@@ -29,7 +29,11 @@ bool progress_is_shown(void);
 void progress_update(uint64_t done, uint64_t total);
 /* Before something else is printed: leaves the line that is being redrawn. */
 void progress_break_line(void);
-/* @completed: shows 100 %. */
+/* @completed: shows 100 %. The end of the line is still to come, but on a terminal. */
+void progress_done(bool completed);
+/* That end: behind whatever the command has to say, as in qemu-img. */
+void progress_close(void);
+/* Both. */
 void progress_end(bool completed);
 
 #endif

@@ -6,6 +6,7 @@
 make_image a
 cp a b
 ok compare -p a b
-[ "$(head -1 out)" = '    (0.00/100%)' ] || fail 'first line'
-[ "$(tail -1 out)" = 'Images are identical.' ] || fail 'last line'
-grep -q '^    (100.00/100%)' out || fail 'no end'
+tr '\r' '\n' <out >lines
+[ "$(head -n 1 lines)" = '    (0.00/100%)' ] || fail 'first figure'
+grep -q '^    (100.00/100%)' lines || fail 'no end'
+[ "$(grep . lines | tail -n 1)" = 'Images are identical.' ] || fail 'last line'
