@@ -211,14 +211,21 @@ static bool is_below(BlockDriverState *top, const BlockDriverState *base)
 static int grow_base(Commit *c, Error **errp)
 {
     int64_t base_length = blk_getlength(c->to);
+    int ret;
 
     if (base_length < 0) {
         error_setg_errno(errp, -base_length, "Could not get the size of '%s'", c->base->filename);
         return base_length;
     }
-    return base_length < c->length
-               ? blk_truncate(c->to, c->length, false, PREALLOC_MODE_OFF, 0, errp)
-               : 0;
+    if (base_length >= c->length) {
+        return 0;
+    }
+    /* Part of the job as far as messages go, as in QEMU. */
+    ret = blk_truncate(c->to, c->length, false, PREALLOC_MODE_OFF, 0, NULL);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Block job failed");
+    }
+    return ret;
 }
 
 int blk_commit(BlockBackend *blk, BlockDriverState *base, int64_t rate, BlockProgress *progress,

@@ -44,8 +44,18 @@ static bool option_known(const BlockCreateOption *table, const char *key)
 static int check_create_options(BlockDriver *drv, const char *filename,
                                 const BlockOptions *opts, Error **errp)
 {
-    const BlockCreateOption *protocol = bdrv_protocol_create_options(filename, NULL);
+    BlockDriver *file_drv = bdrv_find_protocol(filename, true, errp);
+    const BlockCreateOption *protocol;
 
+    if (!file_drv) {
+        return -ENOENT;
+    }
+    if (!file_drv->bdrv_co_create_opts) {
+        error_setg(errp, "Driver '%s' does not support image creation",
+                   file_drv->format_name);
+        return -ENOTSUP;
+    }
+    protocol = bdrv_create_options(file_drv);
     for (size_t i = 0; i < blk_options_count(opts); i++) {
         const char *key = blk_options_key(opts, i);
 

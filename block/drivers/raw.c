@@ -41,7 +41,8 @@ static int check_window(RawState *s, int64_t file_length, Error **errp)
         error_setg(errp,
                    "The sum of offset (%" PRId64 ") and size (%" PRId64
                    ") has to be smaller "
-                   "or equal to the actual size of the containing file (%" PRId64 ")",
+                   /* Two blanks, as scripts expect them from QEMU. */
+                   "or equal to the  actual size of the containing file (%" PRId64 ")",
                    s->offset, s->size, file_length);
         return -EINVAL;
     }

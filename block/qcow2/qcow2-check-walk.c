@@ -129,13 +129,8 @@ static int coroutine_fn check_allocated(Qcow2Check *c, Table *t, unsigned index,
     if ((word[1] >> 32) & word[1]) {
         qcow2_check_say("ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster"
                         " allocation bitmap", host);
+        /* What it should say nobody knows: the cluster stays in use, the entry as is. */
         c->r->corruptions++;
-        if (fix && entry_to_zeroes(c, t, index)) {
-            return 0;
-        }
-        if (!fix || t->hopeless) {
-            return 0;
-        }
     }
     if (qcow2_in_cluster(s, host)) {
         c->r->corruptions++;

@@ -571,7 +571,9 @@ int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **e
     }
     bs->backing_file = g_strdup(s->hdr.backing_file);
     bs->backing_format = g_strdup(s->hdr.backing_format);
-    bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
+    if (s->hdr.version >= 3) {
+        bs->supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK;
+    }
     bs->supported_truncate_flags = BDRV_REQ_ZERO_WRITE;
     if (bs->core->ctx) {
         qcow2_cache_clean_start(bs, bs->core->ctx);

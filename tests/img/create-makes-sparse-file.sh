@@ -7,6 +7,8 @@ ok create -f raw a.img 1G
 expect_out "Formatting 'a.img', fmt=raw size=1073741824"
 [ "$(stat -c %s a.img)" = 1073741824 ] || fail 'size'
 [ "$(disk_kib a.img)" -le 4 ] || fail 'not sparse'
+# As QEMU does: one block of data tells readers how direct I/O must be aligned.
+[ "$(disk_kib a.img)" -gt 0 ] || fail "the first block is not allocated"
 ok create b.img 1.5k
 [ "$(stat -c %s b.img)" = 1536 ] || fail 'size'
 ok create -o size=3M c.img

@@ -142,7 +142,7 @@ static void test_mistakes(void)
     assert_fails(
         path, "driver=raw,size=3M", 0,
         "The sum of offset (0) and size (3145728) has to be smaller or equal to the "
-        "actual size of the containing file (1048576)");
+        " actual size of the containing file (1048576)");
     assert_fails(path, "force-share=on", BDRV_O_RDWR,
                  "force-share=on can only be used with read-only images");
     assert_fails("json:[1]", NULL, 0, "Invalid JSON object given");
