@@ -264,11 +264,7 @@ static bool parse_option(int c, BenchArgs *args)
         args->image.format = optarg;
         break;
     case 'i':
-        if (bdrv_parse_aio(optarg, &args->image.flags) < 0) {
-            error_report("Invalid aio option: %s", optarg);
-            return false;
-        }
-        break;
+        return cli_parse_aio(optarg, &args->image.flags);
     case 'n':
         args->image.flags |= BDRV_O_NATIVE_AIO;
         break;

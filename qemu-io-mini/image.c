@@ -21,8 +21,7 @@ int io_open_option(IoOpenArgs *args, int c, const char *value)
         what = bdrv_parse_discard_flags(value, &args->flags) < 0 ? "discard" : NULL;
         break;
     case 'i':
-        what = bdrv_parse_aio(value, &args->flags) < 0 ? "aio" : NULL;
-        break;
+        return cli_parse_aio(value, &args->flags) ? 1 : -EINVAL;
     case 'k':
         args->flags |= BDRV_O_NATIVE_AIO;
         break;

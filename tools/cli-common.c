@@ -2,6 +2,7 @@
 /* What the tools share: see cli-common.h. The texts of messages are QEMU's. */
 #include "cli-common.h"
 
+#include "block/block-image.h"
 #include "block/throttle-group.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
@@ -9,6 +10,20 @@
 const char *cli_progname(void)
 {
     return error_get_progname() ?: "blkco";
+}
+
+bool cli_parse_aio(const char *mode, int *flags)
+{
+    if (bdrv_parse_aio(mode, flags) == 0) {
+        return true;
+    }
+    if (!strcmp(mode, "io_uring")) {
+        error_report("aio=io_uring was specified, but is not supported in this build.");
+        cli_hint("Use -i native or -i threads.");
+    } else {
+        error_report("Invalid aio option: %s", mode);
+    }
+    return false;
 }
 
 /* --- objects --- */

@@ -36,6 +36,9 @@ typedef struct CliImage {
 void cli_forbid_external(void);
 int cli_external_flags(void);
 
+/* The value of -i: sets the bits of *@flags. False and a message when it is none, or none here. */
+bool cli_parse_aio(const char *mode, int *flags);
+
 /* NULL and a message on failure. */
 BlockBackend *cli_open_image(const CliImage *image);
 

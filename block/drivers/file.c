@@ -259,6 +259,10 @@ static int take_engine(FileState *s, BlockOptions *options, int flags, Error **e
         return 0;
     }
     s->engine = io_engine_find(name);
+    if (!s->engine && !strcmp(name, "io_uring")) {
+        error_setg(errp, "aio=io_uring was specified, but is not supported in this build.");
+        return -ENOTSUP;
+    }
     if (!s->engine) {
         error_setg(errp, "invalid parameter value: %s", name);
         return -EINVAL;

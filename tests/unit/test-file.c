@@ -237,6 +237,8 @@ static void test_open_no_permission(Fixture *f, gconstpointer data)
 static void test_open_bad_options(Fixture *f, gconstpointer data)
 {
     check_refused(f->img, "aio=foo", 0, "invalid parameter value: foo");
+    check_refused(f->img, "aio=io_uring", 0,
+                  "aio=io_uring was specified, but is not supported in this build.");
     check_refused(f->img, "locking=foo", 0, "invalid parameter value: foo");
     check_refused(f->img, "aio=native", 0,
                   "aio=native was specified, but it requires cache.direct=on");
