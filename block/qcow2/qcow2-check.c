@@ -6,6 +6,8 @@
 
 #include "qcow2-check-walk.h"
 #include "qcow2-header-io.h"
+#include "qcow2-l2cache.h"
+#include "qcow2-lazy.h"
 #include "qcow2-writeback.h"
 
 /* Tables read beyond what the file could hold: sharing between many snapshots. */
@@ -205,6 +207,32 @@ static int coroutine_fn check_all(Qcow2Check *c)
     return ret == 0 ? clear_marks(c) : ret;
 }
 
+/*
+ * An image that has been written to before the check: what is in RAM goes to the disk, as that is
+ * what is looked at, and refcounts that are postponed become exact.
+ */
+static int coroutine_fn settle(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = 0;
+
+    if (!s->writable || qatomic_read(&s->corrupt)) {
+        return 0;
+    }
+    if (qatomic_read(&s->lazy_dirty) || qcow2_co_writeback_pending(bs)) {
+        ret = qcow2_co_writeback_all(bs);
+    }
+    return ret < 0 ? ret : qcow2_co_lazy_end(bs);
+}
+
+/* Repairs change L2 tables on the disk. */
+static void forget_slices(BDRVQcow2State *s)
+{
+    qemu_mutex_lock(&s->meta);
+    qcow2_l2cache_forget_all(s);
+    qemu_mutex_unlock(&s->meta);
+}
+
 static void free_snapshot(gpointer data)
 {
     Qcow2CheckSnapshot *sn = data;
@@ -220,9 +248,10 @@ int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Check c = { .bs = bs, .r = result, .fix = fix };
-    int64_t length = bdrv_co_getlength(bs->file->bs);
-    int ret;
+    int64_t length;
+    int ret = settle(bs);
 
+    length = ret < 0 ? ret : bdrv_co_getlength(bs->file->bs);
     if (length < 0) {
         result->check_errors++;
         return length;
@@ -244,6 +273,9 @@ int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
     c.freed = g_array_new(false, false, sizeof(uint64_t));
     c.snapshots = g_ptr_array_new_with_free_func(free_snapshot);
     ret = check_all(&c);
+    if (fix && !qcow2_co_writeback_pending(bs)) {
+        forget_slices(s);
+    }
     g_array_free(c.freed, true);
     g_ptr_array_free(c.snapshots, true);
     qcow2_refmap_destroy(&c.map);

@@ -338,3 +338,14 @@ int coroutine_fn qcow2_co_writeback_all(BlockDriverState *bs)
     qemu_co_mutex_unlock(&s->wb_lock);
     return ret;
 }
+
+bool coroutine_fn qcow2_co_writeback_pending(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    bool pending;
+
+    qemu_co_mutex_lock(&s->wb_lock);
+    pending = anything_to_do(s);
+    qemu_co_mutex_unlock(&s->wb_lock);
+    return pending;
+}

@@ -23,4 +23,7 @@ int coroutine_fn qcow2_co_writeback_locked(BlockDriverState *bs);
 /* The same, durable, with all clusters freed that wait for it. Nothing may be in flight. */
 int coroutine_fn qcow2_co_writeback_all(BlockDriverState *bs);
 
+/* Would a write-back have more to do than to write refcounts? */
+bool coroutine_fn qcow2_co_writeback_pending(BlockDriverState *bs);
+
 #endif

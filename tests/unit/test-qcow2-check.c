@@ -259,6 +259,41 @@ static void copied_flags_are_repaired(void)
     must("qemu-img check -q -f qcow2 %s", path);
 }
 
+/* What is still in RAM is neither damage nor repaired away, nor is the mark of postponed refcounts. */
+static void image_in_use_is_checked(void)
+{
+    BlockOptions *o = blk_options_new(), *open = blk_options_new();
+    uint8_t buf[65536];
+    BdrvCheckResult r;
+    BlockBackend *blk;
+
+    g_unlink(path);
+    blk_options_parse(o, "size=8M,lazy_refcounts=on", NULL, &error_abort);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("qcow2"), path, o, &error_abort), ==, 0);
+    blk_options_set(open, "driver", "qcow2");
+    blk = blk_new_open(path, NULL, open, BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
+    for (int fix = 0; fix <= (BDRV_FIX_LEAKS | BDRV_FIX_ERRORS); fix++) {
+        memset(buf, fix + 1, sizeof(buf));
+        for (int i = 0; i < 2; i++) {
+            g_assert_cmpint(blk_pwrite(blk, (2 * fix + i) * sizeof(buf), sizeof(buf), buf, 0), ==,
+                            0);
+        }
+        g_assert_cmpint(blk_pdiscard(blk, 2 * fix * sizeof(buf), sizeof(buf)), ==, 0);
+        g_assert_cmpuint(peek64(offsetof(Qcow2DiskHeader, incompatible_features)), ==,
+                         QCOW2_INCOMPAT_DIRTY);
+        g_assert_cmpint(bdrv_check(blk_bs(blk), &r, fix), ==, 0);
+        g_assert_cmpint(r.corruptions + r.corruptions_fixed, ==, 0);
+        g_assert_cmpint(r.leaks + r.leaks_fixed, ==, 0);
+    }
+    for (int fix = 0; fix <= (BDRV_FIX_LEAKS | BDRV_FIX_ERRORS); fix++) {
+        g_assert_cmpint(blk_pread(blk, (2 * fix + 1) * sizeof(buf), sizeof(buf), buf, 0), ==, 0);
+        g_assert_cmpint(buf[17], ==, fix + 1);
+    }
+    blk_unref(blk);
+    r = check(0);
+    g_assert_cmpint(r.corruptions + r.leaks, ==, 0);
+}
+
 /* A writer with postponed refcounts dies; opening the image for writing repairs it. */
 static void dirty_image_is_repaired_at_open(void)
 {
@@ -344,6 +379,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/check/lost-refcounts-are-repaired", lost_refcounts_are_repaired);
     g_test_add_func("/qcow2/check/lost-block-is-replaced", lost_refcount_block_is_replaced);
     g_test_add_func("/qcow2/check/copied-flags-are-repaired", copied_flags_are_repaired);
+    g_test_add_func("/qcow2/check/image-in-use", image_in_use_is_checked);
     g_test_add_func("/qcow2/check/dirty-is-repaired-at-open", dirty_image_is_repaired_at_open);
     g_test_add_func("/qcow2/check/writes-preserve-snapshots-and-bitmaps",
                     writes_preserve_snapshots_and_bitmaps);
