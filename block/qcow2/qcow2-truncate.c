@@ -343,11 +343,10 @@ int coroutine_fn qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool ex
     if (ret < 0) {
         return ret;
     }
-    if (size != s->size) {
-        ret = qcow2_co_bitmaps_before_resize(bs, errp);
-        if (ret < 0) {
-            return ret;
-        }
+    /* What forbids a resize does so too when the size stays what it is, as in QEMU. */
+    ret = qcow2_co_bitmaps_before_resize(bs, errp);
+    if (ret < 0) {
+        return ret;
     }
     ret = qcow2_co_begin_change(bs);
     if (ret < 0) {
