@@ -253,7 +253,7 @@ static int coroutine_fn read_by_vote(BlockDriverState *bs, int64_t offset, int64
 {
     QuorumState *s = bs->opaque;
     uint8_t *bufs[MAX_CHILDREN] = { NULL };
-    int rets[MAX_CHILDREN];
+    int rets[MAX_CHILDREN] = { 0 };
     unsigned winner = 0;
     int ret = 0;
 
@@ -300,7 +300,7 @@ static int coroutine_fn quorum_co_pwritev_part(BlockDriverState *bs, int64_t off
                                                size_t qiov_offset, BdrvRequestFlags flags)
 {
     QuorumState *s = bs->opaque;
-    int rets[MAX_CHILDREN];
+    int rets[MAX_CHILDREN] = { 0 };
 
     for (unsigned i = 0; i < s->nb_children; i++) {
         rets[i] = bdrv_co_pwritev_part(s->children[i], offset, bytes, qiov, qiov_offset, flags);
@@ -312,7 +312,7 @@ static int coroutine_fn quorum_co_pwrite_zeroes(BlockDriverState *bs, int64_t of
                                                 int64_t bytes, BdrvRequestFlags flags)
 {
     QuorumState *s = bs->opaque;
-    int rets[MAX_CHILDREN];
+    int rets[MAX_CHILDREN] = { 0 };
 
     for (unsigned i = 0; i < s->nb_children; i++) {
         rets[i] = bdrv_co_pwrite_zeroes(s->children[i], offset, bytes, flags);
