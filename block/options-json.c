@@ -103,10 +103,8 @@ static json_t *tidy(json_t *value)
         members[i] = (Member){ name, item, blk_options_json_rank(name), i };
         i++;
     }
-    if (list) {
-        copy = json_array();
-    } else {
-        copy = json_object();
+    copy = list ? json_array() : json_object();
+    if (!list && n) {
         qsort(members, n, sizeof(*members), compare_members);
     }
     for (i = 0; i < n; i++) {

@@ -208,7 +208,7 @@ static bool check_writers(const IoSession *io, const ReopenArgs *args, Error **e
 
 /*
  * Options of qcow2 that say one thing in several ways: what was said before in another way is
- * over, not a contradiction. A change of one cache's size leaves what was said of the others.
+ * over, not a contradiction.
  */
 static void drop_superseded(BlockOptions *opts, const BlockOptions *changes)
 {
@@ -217,12 +217,12 @@ static void drop_superseded(BlockOptions *opts, const BlockOptions *changes)
         blk_options_del(opts, "overlap-check");
         blk_options_del(opts, "overlap-check.template");
     }
-    if (blk_options_get(changes, "cache-size") ||
-        (blk_options_get(changes, "l2-cache-size") &&
-         blk_options_get(changes, "refcount-cache-size"))) {
-        blk_options_del(opts, "cache-size");
+    if (blk_options_get(changes, "cache-size")) {
         blk_options_del(opts, "l2-cache-size");
         blk_options_del(opts, "refcount-cache-size");
+    } else if (blk_options_get(changes, "l2-cache-size") ||
+               blk_options_get(changes, "refcount-cache-size")) {
+        blk_options_del(opts, "cache-size");
     }
 }
 

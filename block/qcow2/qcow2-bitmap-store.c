@@ -172,7 +172,7 @@ static void coroutine_fn free_left(Store *st)
 static int coroutine_fn write_directory(Store *st, Qcow2DiskBitmapsExt *ext)
 {
     QEMU_AUTO_VFREE uint8_t *dir = NULL;
-    uint64_t directory_offset;
+    uint64_t directory_offset = 0;
     int ret;
 
     ext->nb_bitmaps = st->bitmaps->len;
