@@ -108,7 +108,7 @@ new_base() { # NAME: a raw or qcow2 file of random length; its contents become b
 
 birth() {
     local bits
-    rm -rf "$state" "$other" snap.* ./*.model out* err*
+    rm -rf "$state" "$other" snap.* model ./*.model out* err*
     mkdir "$state"
     base='' data='' version=3 snapshots=() bitmaps=() counter=0 prefer='' log=()
     pick 512 1024 4096 16384 65536 65536 $((2 << 20))
