@@ -4,10 +4,13 @@
  *
  * On a terminal one line is redrawn, at most ten times a second: percent, rate, time left.
  * Elsewhere it is as qemu-img has it, for those who read it by program: "    (12.50/100%)" and
- * a carriage return after each percent, a newline at the end. With --progress=json:FD programs get lines of JSON, twice a second and at the
- * end: {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
- * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in bytes
- * of work, rate and seconds-left when there is something to tell. Without -p the same is written to stderr when SIGUSR1 comes.
+ * a carriage return after each percent, a newline at the end. When SIGUSR1 comes and stdout is no
+ * terminal, the figure and the rate go to stderr, with or without -p.
+ *
+ * With --progress=json:FD programs get lines of JSON, twice a second and at the end:
+ * {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
+ * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in
+ * bytes of work, rate and seconds-left when there is something to tell.
  * Main thread only; one progress at a time.
  */
 #ifndef IMG_PROGRESS_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Deleting a snapshot: first a snapshot table without it, durably; then its references go, and
- * clusters that only the active disk is left to use get their COPIED flag. From the new table
- * on nothing can fail but to leave leaks.
+ * clusters that only the active disk is left to use get their COPIED flag. From the new table on
+ * a failure leaves leaks, and after a crash clusters in use by one reference that lack the flag:
+ * they would be copied in vain, and the dirty bit of version 3 sees to their repair.
  */
 #include "qcow2-snapshot.h"
 
