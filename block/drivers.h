@@ -21,6 +21,7 @@
     DRIVER(bdrv_qcow2)           \
     DRIVER(bdrv_quorum)          \
     DRIVER(bdrv_raw)             \
+    DRIVER(bdrv_sim)             \
     DRIVER(bdrv_throttle)        \
     /* end of the list */
 /* clang-format on */

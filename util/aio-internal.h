@@ -173,6 +173,7 @@ struct AioContext {
 
     QEMUTimerListGroup tlg;
     QEMUBH *co_schedule_bh;
+    struct AioSim *sim; /* home's; NULL: real time */
 
     /* Set while nobody else uses the context, or by home. */
     struct ThreadPool *thread_pool;

@@ -19,6 +19,7 @@
 #include "qemu/defer-call.h"
 
 #include "aio-internal.h"
+#include "aio-sim-internal.h"
 
 /* Where adaptive busy polling starts. */
 #define POLL_START_NS 4000
@@ -442,6 +443,24 @@ static void collect_or_sleep(AioContext *ctx)
     }
 }
 
+/*
+ * Where a loop would sleep until a timer is due, virtual time jumps to it, unless something
+ * real has happened. When nothing is planned, it is somebody else's turn: sleep.
+ */
+static void collect_simulated(AioContext *ctx)
+{
+    int64_t timeout = qatomic_read(&ctx->notified) ? 0 : aio_compute_timeout(ctx);
+
+    if (timeout < 0) {
+        collect_or_sleep(ctx);
+        return;
+    }
+    collect_now(ctx, false);
+    if (timeout > 0 && QTAILQ_EMPTY(&ctx->ready) && !qatomic_read(&ctx->notified)) {
+        aio_sim_pass(ctx->sim, timeout);
+    }
+}
+
 static void collect_with_busy_polling(AioContext *ctx)
 {
     int64_t start = get_clock();
@@ -512,6 +531,8 @@ bool aio_poll(AioContext *ctx, bool blocking)
     found = poll_once(ctx) || !QTAILQ_EMPTY(&ctx->ready) || aio_bh_timeout(ctx) == 0;
     if (found || !blocking) {
         collect_now(ctx, found);
+    } else if (unlikely(ctx->sim)) {
+        collect_simulated(ctx);
     } else if (ctx->poll_max_ns) {
         collect_with_busy_polling(ctx);
     } else {

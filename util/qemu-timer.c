@@ -27,6 +27,8 @@
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 
+#include "aio-sim-internal.h"
+
 struct QEMUTimerList {
     QEMUClockType type;
     QEMUTimerListNotifyCB *notify_cb;
@@ -46,6 +48,9 @@ int64_t qemu_clock_get_ns(QEMUClockType type)
 {
     struct timespec ts;
 
+    if (unlikely(aio_sim_of_thread)) {
+        return aio_sim_now_ns(aio_sim_of_thread);
+    }
     clock_gettime(type == QEMU_CLOCK_HOST ? CLOCK_REALTIME : CLOCK_MONOTONIC, &ts);
     return ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec;
 }

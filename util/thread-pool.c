@@ -26,9 +26,13 @@
 #include "qemu/queue.h"
 #include "qemu/thread-pool.h"
 #include "qemu/thread.h"
+#include "aio-sim-internal.h"
 #include "thread-spawn.h"
 
 #define IDLE_MS 10000
+
+/* In a simulated context: a request's function runs up to that much later, in virtual time. */
+#define SIM_DELAY_NS 50000
 
 typedef enum {
     REQUEST_QUEUED,
@@ -43,6 +47,7 @@ struct PoolRequest {
     ThreadPoolFunc *func;
     void *arg;
     RequestState state;
+    bool simulated; /* in no list: the loop itself will run it */
     int ret;
     QTAILQ_ENTRY(PoolRequest) queue_node; /* in requests */
     PoolRequest *done_next;               /* in done or completions */
@@ -252,6 +257,20 @@ static bool start_worker(ThreadPool *pool)
     return false;
 }
 
+/* ---- in a simulated context ---- */
+
+static void run_simulated(void *opaque)
+{
+    PoolRequest *req = opaque;
+
+    if (req->state == REQUEST_QUEUED) {
+        req->state = REQUEST_ACTIVE;
+        req->ret = req->func(req->arg);
+    }
+    req->state = REQUEST_DONE;
+    push_done(req);
+}
+
 /* ---- submission ---- */
 
 static void pool_cancel(BlockAIOCB *acb)
@@ -263,12 +282,15 @@ static void pool_cancel(BlockAIOCB *acb)
     qemu_mutex_lock(&pool->lock);
     cancelled = req->state == REQUEST_QUEUED;
     if (cancelled) {
-        QTAILQ_REMOVE(&pool->requests, req, queue_node);
         req->state = REQUEST_DONE;
         req->ret = -ECANCELED;
     }
+    if (cancelled && !req->simulated) {
+        QTAILQ_REMOVE(&pool->requests, req, queue_node);
+    }
     qemu_mutex_unlock(&pool->lock);
-    if (cancelled) {
+    /* A simulated one ends when its turn comes. */
+    if (cancelled && !req->simulated) {
         push_done(req);
     }
 }
@@ -298,6 +320,13 @@ BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
     req->arg = arg;
     req->state = REQUEST_QUEUED;
     pool->n_requests++;
+    if (unlikely(aio_sim_of_thread)) {
+        AioSim *sim = aio_sim_of_thread;
+
+        req->simulated = true;
+        aio_sim_call_later(sim, aio_sim_random_below(sim, SIM_DELAY_NS), run_simulated, req);
+        return &req->common;
+    }
 
     qemu_mutex_lock(&pool->lock);
     QTAILQ_INSERT_TAIL(&pool->requests, req, queue_node);

@@ -116,7 +116,10 @@ void sim_disk_poke(SimDisk *disk, int64_t offset, const void *buf, size_t bytes)
 uint64_t sim_disk_hash(SimDisk *disk);
 /* Bytes of memory that the contents take. */
 int64_t sim_disk_allocated(SimDisk *disk);
-/* Copy to a (sparse) file, and from one, which replaces contents and length as poke does. */
+/*
+ * Copy to a (sparse) file, and from one: that replaces contents and length, all of it durable,
+ * and the log of the supply begins anew. 0 or -errno with @errp. Both block.
+ */
 int sim_disk_export(SimDisk *disk, const char *filename, Error **errp);
 int sim_disk_import(SimDisk *disk, const char *filename, Error **errp);
 
@@ -186,14 +189,21 @@ void sim_power_cut_at_request(SimPower *power, uint64_t number);
 void sim_power_cut_at_ns(SimPower *power, int64_t virtual_ns);
 bool sim_power_is_on(SimPower *power);
 /*
- * Power returns: the disks have what survived by @choice (of requests that
- * sim_power_pending() counts), all of it durable; time goes on, the log begins anew. Close
- * the nodes before: what they believe of the disk is not so any more. If power is on, it is
- * cut first.
+ * Power returns: the disks have what survived by @choice, all of it durable; time goes on, the
+ * log begins anew. What there was to choose from: sim_cut_new(power, sim_power_now(power)).
+ * Close the nodes before: what they believe of the disk is not so any more. If power is on,
+ * it is cut first.
  */
 void sim_power_on(SimPower *power, SimChoice choice);
 
 /* --- power cuts in the log --- */
+
+/*
+ * Whether all that happens is kept, for cuts at any time; it is unless set. Without it a cut
+ * can only be made now, the log holds what is not durable, and if that is more than 32 MiB
+ * the disks write it out by themselves. For long runs.
+ */
+void sim_power_set_log(SimPower *power, bool keep);
 
 /*
  * A cut at @time, which is since the last sim_power_on(), sim_power_load() or the beginning

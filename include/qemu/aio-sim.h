@@ -45,7 +45,12 @@ AioSim *aio_sim_current(void);
 /* Virtual nanoseconds: what qemu_clock_get_ns returns. */
 int64_t aio_sim_now_ns(const AioSim *sim);
 uint64_t aio_sim_seed(const AioSim *sim);
-/* The next number from the seed: 64 random bits; below n (which is not 0). */
+/*
+ * The generator by itself: the next 64 random bits from *state, which begins as the seed.
+ * Any thread.
+ */
+uint64_t aio_sim_next_random(uint64_t *state);
+/* The next number from the simulation's seed: 64 random bits; below n (which is not 0). */
 uint64_t aio_sim_random(AioSim *sim);
 uint64_t aio_sim_random_below(AioSim *sim, uint64_t n);
 /*
