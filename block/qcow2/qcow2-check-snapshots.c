@@ -231,7 +231,18 @@ static int coroutine_fn put_table(Qcow2Check *c, GByteArray *table, uint64_t *of
     if (ret == 0) {
         ret = bdrv_co_pwrite(c->bs->file, *offset, table->len, table->data, 0);
     }
-    return ret == 0 ? qcow2_co_writeback_all(c->bs) : ret;
+    if (ret == 0) {
+        ret = qcow2_co_writeback_all(c->bs);
+    }
+    if (ret < 0) {
+        /* It may lie behind the end of the file, where no check would find it. */
+        qcow2_map_remove(s, *offset, table->len);
+        qemu_co_mutex_lock(&s->alloc_lock);
+        qcow2_lower_refcounts(c->bs, *offset >> s->cluster_bits,
+                              DIV_ROUND_UP(table->len, s->cluster_size));
+        qemu_co_mutex_unlock(&s->alloc_lock);
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)

@@ -24,6 +24,10 @@ refuses scripts/test --sanitize=no-such-sanitizer
 refuses scripts/test --sanitize=address,thread
 refuses scripts/test --sanitize=thread,address
 refuses scripts/test --valgrind --sanitize=all
+refuses scripts/test --coverage --sanitize=thread
+refuses scripts/test --coverage --valgrind
+refuses scripts/coverage --no-such-option
+refuses scripts/coverage-report
 refuses scripts/bench --no-such-option
 refuses scripts/bench no-such-part
 refuses scripts/build
@@ -34,7 +38,7 @@ refuses scripts/make-image /no/such/directory/image 1k
 refuses scripts/test-summary
 refuses .ci/run no-such-argument
 
-for script in quickstart test bench build setup make-image test-summary check-layers ../.ci/run; do
+for script in quickstart test coverage coverage-report bench build setup make-image test-summary check-layers ../.ci/run; do
     out=$(timeout 20 scripts/$script --help 2>/dev/null) || out="failed: $out"
     if [[ $out != 'usage: '* ]]; then
         echo "FAILED: scripts/$script --help says '$out'"

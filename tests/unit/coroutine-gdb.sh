@@ -9,6 +9,8 @@ here=$(dirname "$(realpath "$0")")
 command -v gdb >/dev/null || { echo "no gdb here: skipped"; exit 77; }
 gdb -batch -ex 'python import gdb.unwinder' >/dev/null 2>&1 ||
     { echo "gdb without Python: skipped"; exit 77; }
+! grep -q __llvm_profile_runtime "$program" ||
+    { echo "the counters of scripts/coverage shape other frames: skipped"; exit 77; }
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"

@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What changes or looks at an image as a whole - amend, resize, snapshots, bitmaps, commit, repairs
+ * and so on - on a file that fails: each operation again and again, each time with another call
+ * to the file failing, opening the image included. Whatever the operation reports, afterwards the
+ * image is whole but for what a repair mends, and every sector reads as before the operation or as
+ * after it. --seed replays a failure; -m slow leaves no call out.
+ */
+#include "crash-disk.h"
+#include "ram-driver.h"
+#include <glib/gstdio.h>
+#include "block/block-backend.h"
+#include "block/dirty-bitmap.h"
+#include "block/snapshot.h"
+#include "qemu/main-loop.h"
+#include "../../block/qcow2/qcow2-format.h"
+
+#define SIZE    (1 << 20) /* bytes */
+#define LARGEST (SIZE + (SIZE >> 1))
+#define UNIT    (32 << 10) /* bytes: a multiple of all cluster sizes */
+#define FLAGS   (BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP)
+
+typedef struct Operation {
+    const char *name;
+    void (*prepare)(BlockBackend *blk); /* further, on a disk that works */
+    void (*damage)(CrashDisk *disk);    /* of the image at rest */
+    int (*run)(BlockBackend *blk);
+    int flags;
+    const char *create; /* more options */
+    bool no_bitmaps;
+    bool plain;         /* neither snapshots, bitmaps nor compressed clusters before */
+    bool backing;       /* upon a disk in RAM */
+    bool not_extended;
+} Operation;
+
+typedef struct Variant {
+    const char *name, *create, *open;
+} Variant;
+
+static const Variant variants[] = {
+    { "4k", "cluster_size=4k", "l2-cache-entry-size=512" },
+    { "512", "cluster_size=512,refcount_bits=64",
+      "l2-cache-size=4096,l2-cache-entry-size=512,refcount-cache-size=2048,overlap-check=all" },
+    { "extended", "cluster_size=16k,extended_l2=on", "l2-cache-entry-size=1024" },
+};
+
+typedef struct Contents {
+    unsigned sectors;
+    uint8_t value[LARGEST / CRASH_SECTOR];
+} Contents;
+
+/* --- images --- */
+
+static RamDisk *base;
+
+static BlockBackend *try_open(const Variant *v, const Operation *op, CrashDisk *disk, int flags)
+{
+    g_autofree char *more = g_strconcat(v->open, op->backing ? ",backing.driver=raw,backing.file.driver=test-ram,backing.read-only=off" : "",
+                                        NULL);
+    BlockBackend *blk;
+
+    ram_disk_to_open = op->backing ? base : NULL;
+    blk = crash_open_qcow2(disk, more, flags, NULL);
+    ram_disk_to_open = NULL;
+    crash_disk_to_open = NULL;
+    return blk;
+}
+
+static void put(BlockBackend *blk, int unit, int units, uint8_t value)
+{
+    g_autofree uint8_t *buf = g_malloc(units * UNIT);
+
+    memset(buf, value, units * UNIT);
+    g_assert_cmpint(blk_pwrite(blk, unit * UNIT, units * UNIT, buf, 0), ==, 0);
+}
+
+static int write_compressed(BlockBackend *blk, int unit, uint8_t value)
+{
+    BlockDriverInfo info;
+    g_autofree uint8_t *buf = g_malloc(UNIT);
+    int ret = bdrv_get_info(blk_bs(blk), &info);
+
+    memset(buf, value, UNIT);
+    for (int at = 0; at < UNIT && ret == 0; at += info.cluster_size) {
+        ret = blk_pwrite(blk, unit * UNIT + at, info.cluster_size, buf + at,
+                         BDRV_REQ_WRITE_COMPRESSED);
+    }
+    return ret;
+}
+
+static BdrvDirtyBitmap *add_bitmap(BlockBackend *blk, const char *name, uint32_t granularity)
+{
+    BdrvDirtyBitmap *b = NULL;
+
+    if (bdrv_can_store_new_dirty_bitmap(blk_bs(blk), name, granularity, NULL)) {
+        b = bdrv_create_dirty_bitmap(blk_bs(blk), granularity, name, &error_abort);
+        bdrv_dirty_bitmap_set_persistence(b, true);
+    }
+    return b;
+}
+
+static int make_snapshot(BlockBackend *blk, const char *name, size_t state_size)
+{
+    QEMUSnapshotInfo sn = { .vm_state_size = state_size };
+    g_autofree uint8_t *state = g_malloc0(state_size + 1);
+    int ret = state_size ? blk_save_vmstate(blk, state, 0, state_size) : 0;
+
+    g_strlcpy(sn.name, name, sizeof(sn.name));
+    return ret < 0 ? ret : bdrv_snapshot_create(blk_bs(blk), &sn);
+}
+
+/* Data, zeroes, holes; snapshots, bitmaps and compressed clusters unless it is to be plain. */
+static void fill(const Operation *op, BlockBackend *blk)
+{
+    BdrvDirtyBitmap *b;
+
+    put(blk, 0, 4, 1);
+    put(blk, 9, 3, 2);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 2 * UNIT, UNIT, BDRV_REQ_MAY_UNMAP), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 10 * UNIT, UNIT, 0), ==, 0);
+    if (!op->plain) {
+        g_assert_cmpint(write_compressed(blk, 14, 3), ==, 0);
+        g_assert_cmpint(make_snapshot(blk, "one", 0), ==, 0);
+        put(blk, 3, 2, 4);
+        g_assert_cmpint(make_snapshot(blk, "two", 3000), ==, 0);
+        put(blk, 15, 1, 5);
+    }
+    if (!op->plain && !op->no_bitmaps) {
+        b = add_bitmap(blk, "bits", 512);
+        for (int i = 0; i < 900; i += 2) {
+            bdrv_set_dirty_bitmap(b, i * 512, 512);
+        }
+        bdrv_set_dirty_bitmap(b, SIZE / 2, SIZE / 4);
+        add_bitmap(blk, "more", 4096);
+    }
+    if (op->prepare) {
+        op->prepare(blk);
+    }
+}
+
+/* The bytes of the image that all runs begin with. */
+static CrashDisk *create(const Variant *v, const Operation *op)
+{
+    BlockOptions *o = blk_options_new();
+    g_autofree char *path = NULL, *image = NULL;
+    g_autofree char *text = g_strdup_printf("size=%d,%s%s%s%s", SIZE, v->create,
+                                            op->create ? "," : "", op->create ? op->create : "",
+                                            op->backing ? ",backing_file=b,backing_fmt=raw" : "");
+    int fd = g_file_open_tmp("test-qcow2-operation-XXXXXX", &path, NULL);
+    CrashDisk *disk, *rest;
+    BlockBackend *blk;
+    gsize length;
+
+    close(fd);
+    blk_options_parse(o, text, NULL, &error_abort);
+    g_assert_cmpint(bdrv_create(bdrv_find_format("qcow2"), path, o, &error_abort), ==, 0);
+    g_assert_true(g_file_get_contents(path, &image, &length, NULL));
+    g_unlink(path);
+    disk = crash_disk_new((uint8_t *)image, length);
+    blk = try_open(v, op, disk, FLAGS);
+    fill(op, blk);
+    blk_unref(blk);
+    rest = crash_disk_new(disk->data, disk->length);
+    crash_disk_free(disk);
+    if (op->damage) {
+        op->damage(rest);
+        memcpy(rest->initial, rest->data, rest->length);
+    }
+    return rest;
+}
+
+/* --- what is left --- */
+
+static void read_contents(BlockBackend *blk, Contents *c)
+{
+    g_autofree uint8_t *buf = g_malloc0(LARGEST);
+    int64_t length = blk_getlength(blk);
+
+    g_assert_cmpint(length, <=, LARGEST);
+    c->sectors = length / CRASH_SECTOR;
+    g_assert_cmpint(blk_pread(blk, 0, length, buf, 0), ==, 0);
+    for (unsigned s = 0; s < c->sectors; s++) {
+        for (int i = 1; i < CRASH_SECTOR; i++) {
+            g_assert_cmpint(buf[s * CRASH_SECTOR + i], ==, buf[s * CRASH_SECTOR]);
+        }
+        c->value[s] = buf[s * CRASH_SECTOR];
+    }
+}
+
+/* A change of the size may stop half way; what lies behind the new end may be gone by then. */
+static void compare(const Contents *c, const Contents *before, const Contents *after)
+{
+    g_assert_cmpuint(c->sectors, >=, MIN(before->sectors, after->sectors));
+    g_assert_cmpuint(c->sectors, <=, MAX(before->sectors, after->sectors));
+    for (unsigned s = 0; s < c->sectors; s++) {
+        if ((s >= before->sectors || c->value[s] != before->value[s]) &&
+            c->value[s] != (s < after->sectors ? after->value[s] : 0)) {
+            g_error("sector %u: 0x%02x is neither what was there nor what comes", s, c->value[s]);
+        }
+    }
+}
+
+static bool says_dirty(const CrashDisk *d)
+{
+    return d->data[7] >= 3 && (d->data[79] & 1);
+}
+
+static void quietly(int *saved)
+{
+    int null = open("/dev/null", O_WRONLY);
+
+    *saved = dup(STDERR_FILENO);
+    dup2(null, STDERR_FILENO);
+    close(null);
+}
+
+static void loudly(int saved)
+{
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+}
+
+/* Whole, at once or after a repair, which has nothing left to say the second time. */
+static void examine(const Variant *v, const Operation *op, CrashDisk *disk, Contents *c)
+{
+    bool may_be_damaged = op->damage || says_dirty(disk);
+    int saved;
+
+    for (int pass = may_be_damaged ? 1 : 0; pass < 3; pass++) {
+        BdrvCheckMode fix = pass == 1 ? BDRV_FIX_LEAKS | BDRV_FIX_ERRORS : 0;
+        BlockBackend *blk = try_open(v, op, disk, BDRV_O_CHECK | (fix ? BDRV_O_RDWR : 0));
+        BdrvCheckResult r;
+
+        g_assert_nonnull(blk);
+        quietly(&saved);
+        g_assert_cmpint(bdrv_check(blk_bs(blk), &r, fix), ==, 0);
+        loudly(saved);
+        if (r.corruptions || r.check_errors || (pass && r.leaks)) {
+            g_error("pass %d: %d corruptions, %d leaks, %d errors", pass, r.corruptions, r.leaks,
+                    r.check_errors);
+        }
+        blk_unref(blk);
+    }
+    BlockBackend *blk = try_open(v, op, disk, FLAGS);
+    g_assert_nonnull(blk);
+    read_contents(blk, c);
+    put(blk, 5, 1, 9);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    blk_unref(blk);
+}
+
+/* --- the runs --- */
+
+static int run(const Variant *v, const Operation *op, CrashDisk *disk)
+{
+    BlockBackend *blk;
+    int ret = -EIO, saved;
+
+    quietly(&saved);
+    blk = try_open(v, op, disk, op->flags ? op->flags : FLAGS);
+    if (blk) {
+        ret = op->run(blk);
+        blk_unref(blk);
+    }
+    loudly(saved);
+    return ret;
+}
+
+static RamDisk *new_base(void)
+{
+    RamDisk *d = ram_disk_new(SIZE);
+
+    memset(d->data, 7, SIZE);
+    return d;
+}
+
+/* False: the run was over before that call. */
+static bool fail_at(const Variant *v, const Operation *op, const CrashDisk *image, CrashFault fault,
+                    unsigned call, const Contents *before, const Contents *after)
+{
+    CrashDisk *disk = crash_disk_new(image->data, image->length);
+    Contents c;
+    bool failed;
+
+    base = new_base();
+    disk->fault = fault;
+    disk->fail_at = call;
+    g_test_message("fault %d, call %u", fault, call);
+    run(v, op, disk);
+    failed = disk->calls >= call;
+    disk->fail_at = 0;
+    examine(v, op, disk, &c);
+    compare(&c, before, after);
+    ram_disk_free(base);
+    crash_disk_free(disk);
+    return failed;
+}
+
+typedef struct Case {
+    const Variant *v;
+    const Operation *op;
+} Case;
+
+static void every_call_fails(gconstpointer data)
+{
+    const Case *k = data;
+    bool first = k->v == variants;
+    CrashDisk *image, *whole;
+    Contents before, after;
+
+    base = new_base();
+    image = create(k->v, k->op);
+    whole = crash_disk_new(image->data, image->length);
+    g_assert_cmpint(run(k->v, k->op, whole), ==, 0);
+    examine(k->v, k->op, whole, &after);
+    crash_disk_free(whole);
+    before = after;
+    if (!k->op->damage) {
+        BlockBackend *blk;
+
+        whole = crash_disk_new(image->data, image->length);
+        blk = try_open(k->v, k->op, whole, 0);
+        read_contents(blk, &before);
+        blk_unref(blk);
+        crash_disk_free(whole);
+    }
+    ram_disk_free(base);
+    for (int fault = 0; fault < CRASH_FAULTS; fault++) {
+        unsigned call = 1, step = fault == CRASH_EIO_NOT_DONE && first ? 8 : 80;
+
+        while (fail_at(k->v, k->op, image, fault, call, &before, &after)) {
+            call += g_test_slow() ? 1 : g_test_rand_int_range(1, step);
+        }
+    }
+    crash_disk_free(image);
+}
+
+/* --- operations --- */
+
+static int amend(BlockBackend *blk, const char *text)
+{
+    BlockOptions *o = blk_options_new();
+
+    blk_options_parse(o, text, NULL, &error_abort);
+    return bdrv_amend_options(blk_bs(blk), o, NULL, NULL, false, NULL);
+}
+
+static int amend_to_version_2(BlockBackend *blk)
+{
+    int ret = amend(blk, "refcount_bits=16");
+
+    return ret < 0 ? ret : amend(blk, "compat=0.10");
+}
+
+static int amend_to_version_3(BlockBackend *blk)
+{
+    return amend(blk, "compat=1.1,lazy_refcounts=on");
+}
+
+static int amend_refcount_width(BlockBackend *blk)
+{
+    int ret = amend(blk, "refcount_bits=32");
+
+    return ret < 0 ? ret : amend(blk, "refcount_bits=8");
+}
+
+static int grow(BlockBackend *blk, PreallocMode mode)
+{
+    int ret = blk_truncate(blk, SIZE + 5 * CRASH_SECTOR, true, mode, 0, NULL);
+
+    return ret < 0 ? ret : blk_truncate(blk, LARGEST, true, mode, 0, NULL);
+}
+
+static int grow_with_metadata(BlockBackend *blk)
+{
+    return grow(blk, PREALLOC_MODE_METADATA);
+}
+
+static int grow_with_data(BlockBackend *blk)
+{
+    return grow(blk, PREALLOC_MODE_FULL);
+}
+
+static int shrink(BlockBackend *blk)
+{
+    return blk_truncate(blk, SIZE / 4 + 3 * CRASH_SECTOR, true, PREALLOC_MODE_OFF, 0, NULL);
+}
+
+static int use_snapshots(BlockBackend *blk)
+{
+    uint8_t state[3000];
+    int ret = make_snapshot(blk, "three", 70000);
+
+    if (ret == 0) {
+        ret = bdrv_snapshot_goto(blk_bs(blk), "two", NULL);
+    }
+    if (ret == 0) {
+        ret = blk_load_vmstate(blk, state, 0, sizeof(state));
+    }
+    if (ret == 0) {
+        ret = bdrv_snapshot_delete(blk_bs(blk), NULL, "one", NULL);
+    }
+    return ret < 0 ? ret : bdrv_snapshot_delete(blk_bs(blk), NULL, "three", NULL);
+}
+
+static int show_snapshot(BlockBackend *blk)
+{
+    int ret = bdrv_snapshot_load_tmp_by_id_or_name(blk_bs(blk), "one", NULL);
+    g_autofree uint8_t *buf = g_malloc(SIZE);
+
+    return ret < 0 ? ret : blk_pread(blk, 0, SIZE, buf, 0);
+}
+
+static int use_bitmaps(BlockBackend *blk)
+{
+    BlockDriverState *bs = blk_bs(blk);
+    BdrvDirtyBitmap *old = bdrv_find_dirty_bitmap(bs, "bits"), *b;
+    int ret = old ? bdrv_dirty_bitmap_load(old, NULL) : -ENOENT;
+
+    b = ret == 0 ? add_bitmap(blk, "new", 1024) : NULL;
+    if (!b) {
+        return ret < 0 ? ret : -EIO;
+    }
+    bdrv_merge_dirty_bitmap(b, old, NULL);
+    ret = bdrv_store_dirty_bitmaps(bs, NULL);
+    if (ret == 0) {
+        ret = bdrv_remove_persistent_dirty_bitmap(bs, "bits", NULL);
+    }
+    if (ret == 0) {
+        bdrv_release_dirty_bitmap(old);
+        ret = blk_pwrite_zeroes(blk, 0, UNIT, 0);
+    }
+    return ret;
+}
+
+static int grow_with_bitmaps(BlockBackend *blk)
+{
+    int ret = bdrv_snapshot_delete(blk_bs(blk), NULL, "one", NULL);
+
+    if (ret == 0) {
+        ret = bdrv_snapshot_delete(blk_bs(blk), NULL, "two", NULL);
+    }
+    return ret < 0 ? ret : blk_truncate(blk, LARGEST, true, PREALLOC_MODE_OFF, 0, NULL);
+}
+
+static int measure(BlockBackend *blk)
+{
+    BlockOptions *o = blk_options_new();
+    BlockMeasureInfo info;
+
+    return bdrv_measure(bdrv_find_format("qcow2"), o, blk_bs(blk), &info, NULL);
+}
+
+static int commit(BlockBackend *blk)
+{
+    int ret = blk_commit(blk, bdrv_backing_chain_next(blk_bs(blk)), 0, NULL, NULL, NULL);
+
+    return ret < 0 ? ret : blk_make_empty(blk, NULL);
+}
+
+static int make_empty(BlockBackend *blk)
+{
+    return blk_make_empty(blk, NULL);
+}
+
+static int name_another_backing_file(BlockBackend *blk)
+{
+    int ret = bdrv_change_backing_file(blk_bs(blk), "a-longer-name", "raw", false);
+
+    return ret < 0 ? ret : bdrv_change_backing_file(blk_bs(blk), "b", "raw", false);
+}
+
+static int compressed_writes(BlockBackend *blk)
+{
+    int ret = write_compressed(blk, 6, 8);
+
+    if (ret == 0) {
+        ret = write_compressed(blk, 7, 8);
+    }
+    if (ret == 0) {
+        ret = blk_pwrite_zeroes(blk, 14 * UNIT + CRASH_SECTOR, CRASH_SECTOR, 0);
+    }
+    return ret < 0 ? ret : blk_pdiscard(blk, 9 * UNIT, UNIT);
+}
+
+static int all_statuses(BlockBackend *blk)
+{
+    int64_t n;
+    int ret = 0;
+
+    for (int64_t at = 0; at < SIZE && ret >= 0; at += n) {
+        ret = blk_block_status(blk, at, SIZE - at, &n);
+    }
+    return MIN(ret, 0);
+}
+
+static int check_only(BlockBackend *blk)
+{
+    BdrvCheckResult r;
+
+    return bdrv_check(blk_bs(blk), &r, 0);
+}
+
+static int repair_leaks(BlockBackend *blk)
+{
+    BdrvCheckResult r;
+
+    return bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS);
+}
+
+static int repair(BlockBackend *blk)
+{
+    BdrvCheckResult r;
+
+    return bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
+}
+
+/* --- damage --- */
+
+static uint8_t *at_field(CrashDisk *d, size_t field)
+{
+    uint64_t offset = qcow2_be64(d->data + field);
+
+    g_assert_cmpuint(offset, <, d->length);
+    return d->data + offset;
+}
+
+#define AT(field) offsetof(Qcow2DiskHeader, field)
+
+static uint8_t *first_l2(CrashDisk *d)
+{
+    uint8_t *l1 = at_field(d, AT(l1_table_offset));
+
+    return d->data + (qcow2_be64(l1) & QCOW2_L1_OFFSET_MASK);
+}
+
+/* Counters of the first block, whichever their width: all in use, most of them wrongly. */
+static void leak_clusters(CrashDisk *d)
+{
+    uint8_t *table = at_field(d, AT(refcount_table_offset));
+    uint64_t cluster = UINT64_C(1) << qcow2_be32(d->data + AT(cluster_bits));
+    uint8_t *block = d->data + qcow2_be64(table);
+
+    for (uint64_t i = cluster * 3 / 4; i < cluster; i += 8) {
+        block[i + 7] = 1;
+    }
+}
+
+static void lose_refcount_block(CrashDisk *d)
+{
+    memset(at_field(d, AT(refcount_table_offset)), 0, 8);
+}
+
+static void place_refcount_block_outside(CrashDisk *d)
+{
+    uint64_t end = ROUND_UP(d->length, UINT64_C(1) << qcow2_be32(d->data + AT(cluster_bits)));
+
+    qcow2_put_be64(at_field(d, AT(refcount_table_offset)), end + (end >> 1 & ~UINT64_C(0xfffff)));
+}
+
+static void flip_copied_flags(CrashDisk *d)
+{
+    first_l2(d)[0] ^= 0x80;
+    at_field(d, AT(l1_table_offset))[0] ^= 0x80;
+}
+
+/* The first entry: preallocated zeroes, at a place that no cluster can have. */
+static void misplace_zero_cluster(CrashDisk *d)
+{
+    uint8_t *l2 = first_l2(d);
+    bool extended = d->data[79] & QCOW2_INCOMPAT_EXTL2;
+
+    l2[6] |= 2;
+    if (extended) {
+        qcow2_put_be64(l2 + 8, QCOW2_BITMAP_ALL_ZEROES);
+    } else {
+        l2[7] |= 1;
+    }
+}
+
+/* The first snapshot has no extra data, which version 3 asks for: id and name follow at once. */
+static void cut_snapshot_entry(CrashDisk *d)
+{
+    uint8_t *e = at_field(d, AT(snapshots_offset));
+    uint32_t extra = qcow2_be32(e + offsetof(Qcow2DiskSnapshot, extra_data_size));
+
+    g_assert_cmpuint(extra, >=, 8);
+    qcow2_put_be32(e + offsetof(Qcow2DiskSnapshot, extra_data_size), 8);
+    qcow2_put_be16(e + offsetof(Qcow2DiskSnapshot, name_size),
+                   qcow2_be16(e + offsetof(Qcow2DiskSnapshot, name_size)) + extra - 8);
+}
+
+static void mark_dirty(CrashDisk *d)
+{
+    d->data[79] |= QCOW2_INCOMPAT_DIRTY;
+    leak_clusters(d);
+}
+
+static void lose_everything_counted(CrashDisk *d)
+{
+    uint8_t *table = at_field(d, AT(refcount_table_offset));
+    uint64_t cluster = UINT64_C(1) << qcow2_be32(d->data + AT(cluster_bits));
+
+    memset(d->data + qcow2_be64(table), 0, cluster);
+}
+
+static const Operation operations[] = {
+    { "amend-to-version-2", .run = amend_to_version_2, .plain = true, .not_extended = true },
+    { "amend-to-version-3", .run = amend_to_version_3, .not_extended = true, .no_bitmaps = true,
+      .create = "compat=0.10,refcount_bits=16" },
+    { "amend-refcount-width", .run = amend_refcount_width },
+    { "grow-with-metadata", .run = grow_with_metadata },
+    { "grow-with-data", .run = grow_with_data, .plain = true },
+    { "grow-with-bitmaps", .run = grow_with_bitmaps },
+    { "shrink", .run = shrink, .plain = true },
+    { "use-snapshots", .run = use_snapshots, .no_bitmaps = true },
+    { "show-snapshot", .run = show_snapshot, .flags = BDRV_O_NO_BACKING },
+    { "use-bitmaps", .run = use_bitmaps },
+    { "measure", .run = measure, .flags = BDRV_O_NO_BACKING },
+    { "commit", .run = commit, .plain = true, .backing = true },
+    { "make-empty", .run = make_empty, .plain = true, .backing = true },
+    { "make-empty-with-snapshots", .run = make_empty, .backing = true },
+    { "name-another-backing-file", .run = name_another_backing_file, .backing = true },
+    { "compressed-writes", .run = compressed_writes },
+    { "compressed-writes-zstd", .run = compressed_writes, .create = "compression_type=zstd" },
+    { "statuses", .run = all_statuses, .backing = true },
+    { "check", .run = check_only, .flags = BDRV_O_CHECK },
+    { "check-while-open", .run = check_only },
+    { "repair-nothing", .run = repair, .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "repair-leaks", .damage = leak_clusters, .run = repair_leaks,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "repair-lost-block", .damage = lose_refcount_block, .run = repair,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "repair-lost-counters", .damage = lose_everything_counted, .run = repair,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "repair-block-outside", .damage = place_refcount_block_outside, .run = repair,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "repair-flags", .damage = flip_copied_flags, .run = repair,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "repair-misplaced-zeroes", .damage = misplace_zero_cluster, .run = repair,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR, .plain = true },
+    { "repair-snapshot-table", .damage = cut_snapshot_entry, .run = repair,
+      .flags = BDRV_O_CHECK | BDRV_O_RDWR },
+    { "open-dirty", .damage = mark_dirty, .run = all_statuses },
+};
+
+int main(int argc, char **argv)
+{
+    g_autofree Case *cases = g_new0(Case, G_N_ELEMENTS(operations) * G_N_ELEMENTS(variants));
+    Case *k = cases;
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    bdrv_register(&bdrv_test_ram);
+    for (size_t i = 0; i < G_N_ELEMENTS(operations); i++) {
+        for (size_t j = 0; j < G_N_ELEMENTS(variants); j++, k++) {
+            g_autofree char *path = g_strdup_printf("/qcow2/operation-faults/%s/%s",
+                                                    operations[i].name, variants[j].name);
+
+            if (operations[i].not_extended && strstr(variants[j].create, "extended")) {
+                continue;
+            }
+            *k = (Case){ &variants[j], &operations[i] };
+            g_test_add_data_func(path, k, every_call_fails);
+        }
+    }
+    return g_test_run();
+}
