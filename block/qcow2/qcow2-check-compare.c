@@ -33,7 +33,13 @@ static uint8_t *coroutine_fn read_block(Qcow2Check *c, uint64_t index, int *ret)
     } else if (host && host < c->file_bytes) {
         qemu_co_mutex_lock(&s->alloc_lock);
         *ret = qcow2_refblock_get(c->bs, index, &b);
-        copy = *ret == 0 && b ? g_memdup2(b->data, s->cluster_size) : NULL;
+        if (*ret == 0 && b) {
+            copy = g_try_malloc(s->cluster_size);
+            *ret = copy ? 0 : -ENOMEM;
+        }
+        if (copy) {
+            memcpy(copy, b->data, s->cluster_size);
+        }
         qemu_co_mutex_unlock(&s->alloc_lock);
     }
     return copy;

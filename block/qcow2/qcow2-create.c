@@ -293,9 +293,9 @@ static int write_refcounts(const CreateJob *job, const Qcow2Layout *l, BlockBack
     const Qcow2NewImage *image = &job->image;
     uint64_t cs = UINT64_C(1) << image->cluster_bits;
     uint64_t per_block = cs * 8 >> image->refcount_order;
-    g_autofree uint8_t *block = g_malloc(cs);
-    g_autofree uint8_t *table = g_malloc0(l->reftable_clusters * cs);
-    int ret = 0;
+    g_autofree uint8_t *block = g_try_malloc(cs);
+    g_autofree uint8_t *table = g_try_malloc0(l->reftable_clusters * cs);
+    int ret = block && table ? 0 : -ENOMEM;
 
     for (uint64_t i = 0; i < l->blocks && ret == 0; i++) {
         uint64_t at = qcow2_layout_block(image, l, i);
@@ -313,9 +313,14 @@ static int write_refcounts(const CreateJob *job, const Qcow2Layout *l, BlockBack
 static int write_layout(const CreateJob *job, const Qcow2Layout *l, BlockBackend *blk,
                         Error **errp)
 {
-    g_autofree uint8_t *header = g_malloc0(UINT64_C(1) << job->image.cluster_bits);
-    int ret = qcow2_build_header(&job->image, l, header, errp);
+    g_autofree uint8_t *header = g_try_malloc0(UINT64_C(1) << job->image.cluster_bits);
+    int ret;
 
+    if (!header) {
+        error_setg_errno(errp, ENOMEM, "Could not write the qcow2 metadata");
+        return -ENOMEM;
+    }
+    ret = qcow2_build_header(&job->image, l, header, errp);
     if (ret < 0) {
         return ret;
     }

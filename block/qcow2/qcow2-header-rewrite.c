@@ -77,7 +77,10 @@ int coroutine_fn qcow2_co_replace_header(BlockDriverState *bs, const uint8_t *ol
         place + length > s->cluster_size) {
         return qcow2_co_switch_header(bs, first, last - first, new + first);
     }
-    apart = g_malloc0(length);
+    apart = g_try_malloc0(length);
+    if (!apart) {
+        return -ENOMEM;
+    }
     memcpy(apart, new + start, end - start);
     point_to(sector, new, place);
     ret = write_part(bs, place, length, apart);

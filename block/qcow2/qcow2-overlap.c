@@ -14,13 +14,17 @@ static const char *const kind_names[] = {
     "bitmap directory",
 };
 
-#define MAP_WORDS 2 /* before the slots */
+#define MAP_WORDS   2 /* before the slots */
+#define FIRST_SLOTS 256
 
+/* NULL: out of memory. */
 static uint64_t *new_map(uint64_t slots)
 {
-    uint64_t *map = g_new0(uint64_t, slots + MAP_WORDS);
+    uint64_t *map = g_try_new0(uint64_t, slots + MAP_WORDS);
 
-    map[0] = slots - 1;
+    if (map) {
+        map[0] = slots - 1;
+    }
     return map;
 }
 
@@ -29,7 +33,8 @@ void qcow2_map_init(BDRVQcow2State *s)
     qemu_mutex_init(&s->map_lock);
     s->old_maps = g_ptr_array_new_with_free_func(g_free);
     s->map_several = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
-    s->map = new_map(256);
+    s->map = g_new0(uint64_t, FIRST_SLOTS + MAP_WORDS);
+    s->map[0] = FIRST_SLOTS - 1;
 }
 
 void qcow2_map_destroy(BDRVQcow2State *s)
@@ -64,11 +69,21 @@ static uint64_t *find(uint64_t *map, uint64_t cluster)
     }
 }
 
-static void grow(BDRVQcow2State *s)
+/*
+ * False: there is no memory, and hardly a slot left, one of which has to stay free for searches to
+ * end. What is not entered is not protected.
+ */
+static bool make_room(BDRVQcow2State *s)
 {
-    uint64_t *old = s->map;
-    uint64_t *map = new_map((old[0] + 1) * 2);
+    uint64_t *old = s->map, *map;
 
+    if (old[1] * 2 <= old[0]) {
+        return true;
+    }
+    map = new_map((old[0] + 1) * 2);
+    if (!map) {
+        return old[1] < old[0];
+    }
     for (uint64_t i = 0; i <= old[0]; i++) {
         uint64_t word = old[MAP_WORDS + i];
 
@@ -79,6 +94,7 @@ static void grow(BDRVQcow2State *s)
     }
     g_ptr_array_add(s->old_maps, old);
     qatomic_rcu_set(&s->map, map);
+    return true;
 }
 
 const char *qcow2_meta_name(Qcow2MetaKind kind)
@@ -121,14 +137,14 @@ void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint6
     }
     qemu_mutex_lock(&s->map_lock);
     for (uint64_t c = first; c <= last; c++) {
-        uint64_t *slot;
+        bool room = make_room(s);
+        uint64_t *slot = find(s->map, c);
 
-        if (s->map[1] * 2 > s->map[0]) {
-            grow(s);
-        }
-        slot = find(s->map, c);
         if (*slot & 0xff) {
             add_claim(s, slot, kind);
+            continue;
+        }
+        if (*slot == 0 && !room) {
             continue;
         }
         s->map[1] += *slot == 0;

@@ -175,7 +175,11 @@ GArray *qcow2_read_snapshots(BlockDriverState *bs, const Qcow2Header *h, uint64_
         return g_steal_pointer(&snapshots);
     }
     length = bdrv_getlength(bs->file->bs);
-    t = g_new0(TableReader, 1);
+    t = g_try_new0(TableReader, 1);
+    if (!t) {
+        error_setg_errno(errp, ENOMEM, "Failed to read snapshot table");
+        return NULL;
+    }
     *t = (TableReader){ .bs = bs, .disk_size = ((BDRVQcow2State *)bs->opaque)->size,
                         .start = h->snapshots_offset, .length = MAX(length, 0) };
     for (unsigned i = 0; i < h->nb_snapshots; i++) {
