@@ -87,12 +87,31 @@ uint64_t sim_bytes_hash(const SimBytes *b)
 
 /* --- nodes --- */
 
+/* Bytes of a node behind its counter. */
+static size_t body_size(unsigned level)
+{
+    return level ? sizeof(((SimNode *)NULL)->child) : SIM_PAGE_SIZE;
+}
+
 static SimNode *node_new(unsigned level)
 {
-    SimNode *node = g_malloc0(level ? offsetof(SimNode, child) + sizeof(node->child)
-                                    : sizeof(SimNode));
+    SimNode *node = g_malloc0(offsetof(SimNode, page) + body_size(level));
 
     node->refs = 1;
+    return node;
+}
+
+static SimNode *node_copy(const SimNode *from, unsigned level)
+{
+    SimNode *node = g_malloc(offsetof(SimNode, page) + body_size(level));
+
+    memcpy(node->page, from->page, body_size(level));
+    node->refs = 1;
+    for (int i = 0; level && i < FAN; i++) {
+        if (node->child[i]) {
+            qatomic_inc(&node->child[i]->refs);
+        }
+    }
     return node;
 }
 
@@ -115,17 +134,7 @@ static SimNode *node_own(SimNode **slot, unsigned level)
     if (old && qatomic_load_acquire(&old->refs) == 1) {
         return old;
     }
-    node = node_new(level);
-    if (old && level) {
-        memcpy(node->child, old->child, sizeof(node->child));
-        for (int i = 0; i < FAN; i++) {
-            if (node->child[i]) {
-                qatomic_inc(&node->child[i]->refs);
-            }
-        }
-    } else if (old) {
-        memcpy(node->page, old->page, SIM_PAGE_SIZE);
-    }
+    node = old ? node_copy(old, level) : node_new(level);
     node_unref(old, level);
     *slot = node;
     return node;

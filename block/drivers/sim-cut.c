@@ -99,6 +99,8 @@ static void put_state(SimPower *power, const SimState *state)
     }
     power->era++;
     power->on = true;
+    power->cut_at_change = 0;
+    power->cut_at_ns = 0;
     sim_log_restart(power);
 }
 
@@ -107,8 +109,6 @@ void sim_power_load(SimPower *power, const SimState *state)
     sim_power_add_disks(power, state->n);
     qemu_mutex_lock(&power->lock);
     power->now = 0;
-    power->cut_at_change = 0;
-    power->cut_at_ns = 0;
     g_array_set_size(power->faults, 0);
     put_state(power, state);
     qemu_mutex_unlock(&power->lock);
@@ -191,6 +191,13 @@ static void add_tears(SimCut *cut, unsigned request)
     }
     if (sectors >= 2 && request + 1 < cut->pending->len) {
         add_choice(cut, SIM_TEAR_LAST, request);
+    }
+    /* With what it depended on lost. */
+    if (sectors >= 2 && request > 0) {
+        add_choice(cut, SIM_TEAR_ALONE, request);
+    }
+    if (sectors >= 2 && cut->pending->len >= 2) {
+        add_choice(cut, SIM_TEAR_ALONE_BACK, request);
     }
     if (sectors >= 3) {
         add_choice(cut, SIM_TEAR_ODD, request);
@@ -306,8 +313,10 @@ static bool keep_sector(void *opaque, unsigned i, unsigned n)
     switch (tear->keep) {
     case SIM_TEAR_FRONT:
     case SIM_TEAR_LAST:
+    case SIM_TEAR_ALONE:
         return i < (n + 1) / 2;
     case SIM_TEAR_BACK:
+    case SIM_TEAR_ALONE_BACK:
         return i >= (n + 1) / 2;
     case SIM_TEAR_ODD:
         return i % 2 == 0;
@@ -336,6 +345,10 @@ static bool survives(SimChoice choice, unsigned i, bool *tear)
     case SIM_TEAR_LAST:
         *tear = i == choice.request;
         return i <= choice.request;
+    case SIM_TEAR_ALONE:
+    case SIM_TEAR_ALONE_BACK:
+        *tear = i == choice.request;
+        return i == choice.request;
     default:
         *tear = i == choice.request;
         return true;
@@ -378,6 +391,7 @@ static const char *const keep_names[] = {
     [SIM_KEEP_PREFIX] = "keep-prefix",  [SIM_KEEP_SUFFIX] = "keep-suffix",
     [SIM_TEAR_FRONT] = "tear-front",    [SIM_TEAR_BACK] = "tear-back",
     [SIM_TEAR_LAST] = "tear-last",      [SIM_TEAR_ODD] = "tear-odd",
+    [SIM_TEAR_ALONE] = "tear-alone",    [SIM_TEAR_ALONE_BACK] = "tear-alone-back",
     [SIM_KEEP_RANDOM] = "random",
 };
 

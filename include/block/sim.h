@@ -161,6 +161,8 @@ typedef enum SimKeep {
     SIM_TEAR_BACK,   /* all; of @request only the second half */
     SIM_TEAR_LAST,   /* those before @request, and the first half of its sectors */
     SIM_TEAR_ODD,    /* all; of @request only each second sector, from the first on */
+    SIM_TEAR_ALONE,  /* nothing but the first half of @request's sectors */
+    SIM_TEAR_ALONE_BACK, /* nothing but the second half */
     SIM_KEEP_RANDOM, /* from @seed: which requests, and which sectors of some of them */
 } SimKeep;
 
@@ -190,7 +192,7 @@ void sim_power_cut_at_ns(SimPower *power, int64_t virtual_ns);
 bool sim_power_is_on(SimPower *power);
 /*
  * Power returns: the disks have what survived by @choice, all of it durable; time goes on, the
- * log begins anew. What there was to choose from: sim_cut_new(power, sim_power_now(power)).
+ * log begins anew, planned cuts are gone; faults stay. What there was to choose from: sim_cut_new(power, sim_power_now(power)).
  * Close the nodes before: what they believe of the disk is not so any more. If power is on,
  * it is cut first.
  */

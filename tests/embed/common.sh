@@ -12,15 +12,17 @@ DESTDIR=$tmp/dest ninja -C "$BUILD_DIR" install >"$tmp/install.log" || {
     cat "$tmp/install.log"
     exit 1
 }
-pc=$(find "$tmp/dest" -name blkco.pc)
-[ -n "$pc" ] || { echo "no blkco.pc was installed"; exit 1; }
-# The library moves to where it really is; nothing else in the file may name a path.
-prefix=$(sed -n 's/^prefix=//p' "$pc")
-if grep -v '^prefix=' "$pc" | grep -e "$top" -e "$BUILD_DIR"; then
-    echo "blkco.pc names the build directory"
-    exit 1
-fi
-sed -i "s|^prefix=.*|prefix=$tmp/dest$prefix|" "$pc"
+for name in blkco blkco-test; do
+    pc=$(find "$tmp/dest" -name $name.pc)
+    [ -n "$pc" ] || { echo "no $name.pc was installed"; exit 1; }
+    # The library moves to where it really is; nothing else in the file may name a path.
+    prefix=$(sed -n 's/^prefix=//p' "$pc")
+    if grep -v '^prefix=' "$pc" | grep -e "$top" -e "$BUILD_DIR"; then
+        echo "$name.pc names the build directory"
+        exit 1
+    fi
+    sed -i "s|^prefix=.*|prefix=$tmp/dest$prefix|" "$pc"
+done
 export PKG_CONFIG_PATH=${pc%/*}
 libdir=$(pkg-config --variable=libdir blkco)
 includedir=$(pkg-config --variable=includedir blkco)/blkco

@@ -11,6 +11,10 @@ export LC_ALL=C
 nm -D --defined-only "$libdir/libblkco.so" |
     awk '$3 !~ /^lprof|__llvm_prof|___llvm_prf/ { print $3 }' | sort -u >exported
 
+# What is declared for tests only is in an archive of its own.
+headers() {
+    (cd "$includedir" && find . -name '*.h' -not -name blkco-test.h -printf '%P\n' | sort)
+}
 # gcc lists the prototypes that it has seen, with the file of each:
 #   /* FILE:LINE:NC */ extern int name (int);
 headers | sed 's/.*/#include <&>/' >all.c

@@ -704,8 +704,8 @@ static void test_qcow2_survives_cuts(void)
 
             sim_power_load(other, state);
             sim_disk_set_instant(sim_power_disk(other, 0));
-            blk = sim_disk_open(sim_power_disk(other, 0), "driver=qcow2", BDRV_O_RDWR | BDRV_O_CHECK,
-                                &error_abort);
+            blk = sim_disk_open(sim_power_disk(other, 0), "driver=qcow2",
+                                BDRV_O_RDWR | BDRV_O_CHECK, &error_abort);
             g_assert_cmpint(bdrv_check(blk_bs(blk), &r, 0), ==, 0);
             g_assert_cmpint(r.corruptions, ==, 0);
             blk_unref(blk);
