@@ -111,9 +111,8 @@ static int coroutine_fn store_stream(BlockDriverState *bs, uint64_t guest, const
     return ret;
 }
 
-/* -EAGAIN: the range is somebody else's at the moment. */
-static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const uint8_t *stream,
-                                  uint32_t bytes, Turn *turn)
+static int coroutine_fn store_cluster(BlockDriverState *bs, uint64_t guest, const uint8_t *stream,
+                                      uint32_t bytes, Turn *turn)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t cluster = guest >> s->cluster_bits;
@@ -121,8 +120,8 @@ static int coroutine_fn try_store(BlockDriverState *bs, uint64_t guest, const ui
     Qcow2Extent ext;
     int ret;
 
-    if (!qcow2_range_lock(s, &lock, cluster, cluster)) {
-        return -EAGAIN;
+    while (!qcow2_range_lock(s, &lock, cluster, cluster)) {
+        /* It has waited for whoever has the range. */
     }
     ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, guest));
     if (ret == 0) {
@@ -146,7 +145,6 @@ static int coroutine_fn write_cluster(BlockDriverState *bs, uint64_t guest, uint
     QEMU_AUTO_VFREE uint8_t *in = qemu_try_memalign(4096, s->cluster_size);
     QEMU_AUTO_VFREE uint8_t *out = qemu_try_memalign(4096, s->cluster_size);
     ssize_t size;
-    int ret;
 
     if (!in || !out) {
         return -ENOMEM;
@@ -162,10 +160,7 @@ static int coroutine_fn write_cluster(BlockDriverState *bs, uint64_t guest, uint
     if (size == 0) {
         return qcow2_co_pwritev_part(bs, guest, bytes, qiov, qiov_offset, 0);
     }
-    do {
-        ret = try_store(bs, guest, out, size, turn);
-    } while (ret == -EAGAIN);
-    return ret;
+    return store_cluster(bs, guest, out, size, turn);
 }
 
 static int coroutine_fn write_clusters(BlockDriverState *bs, uint64_t offset, uint64_t bytes,

@@ -24,6 +24,7 @@ static const Fault faults[] = {
     { "write ENOSPC", HOOK_WRITE, HOOK_FAIL, ENOSPC, false, false },
     { "writes ENOSPC", HOOK_WRITE, HOOK_FAIL, ENOSPC, true, false },
     { "write EAGAIN", HOOK_WRITE, HOOK_FAIL, EAGAIN, false, false },
+    { "writes EAGAIN", HOOK_WRITE, HOOK_FAIL, EAGAIN, true, false },
     { "write short", HOOK_WRITE, HOOK_SHORT, 0, false, true },
     { "write EINTR", HOOK_WRITE, HOOK_FAIL, EINTR, false, true },
     { "flush EIO", HOOK_SYNC, HOOK_FAIL, EIO, false, false },

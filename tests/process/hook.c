@@ -87,15 +87,15 @@ static unsigned count_fd(uint32_t kind, int fd, const char *name)
     return fd >= 0 && fd < MAX_FD && counted[fd] ? count_call(kind, name) : HOOK_NOTHING;
 }
 
-/* Of @n bytes, those that a torn or a short transfer moves. */
+/* Of @n bytes, those that a short transfer moves: whole sectors if that is possible, never none. */
 static size_t part_of(size_t n)
 {
-    return n > SECTOR ? n / 2 / SECTOR * SECTOR : n / 2;
+    return n >= 2 * SECTOR ? n / 2 / SECTOR * SECTOR : n - n / 2;
 }
 
 /*
- * The same of a torn write, which ends where a sector ends: within a sector, what a killed process
- * was writing is there or is not.
+ * Of a torn write those that are done. It ends where a sector ends: within a sector, what a killed
+ * process was writing is there or is not.
  */
 static size_t torn_part_of(size_t n, off64_t offset)
 {

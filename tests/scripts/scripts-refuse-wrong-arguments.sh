@@ -36,9 +36,12 @@ refuses scripts/setup no-such-group
 refuses scripts/make-image
 refuses scripts/make-image /no/such/directory/image 1k
 refuses scripts/test-summary
+refuses scripts/soak no-such-number
+refuses scripts/soak --only=no-such-tier
+refuses scripts/planted-bugs no-such-bug
 refuses .ci/run no-such-argument
 
-for script in quickstart test coverage coverage-report bench build setup make-image test-summary check-layers ../.ci/run; do
+for script in quickstart test coverage coverage-report bench build setup make-image test-summary check-layers soak planted-bugs ../.ci/run; do
     out=$(timeout 20 scripts/$script --help 2>/dev/null) || out="failed: $out"
     if [[ $out != 'usage: '* ]]; then
         echo "FAILED: scripts/$script --help says '$out'"
