@@ -82,6 +82,8 @@ struct BlockNodeCore {
     AioContext *ctx;
     GPtrArray *parents;    /* of BdrvChild, borrowed: edges that end here */
     GPtrArray *children;   /* of BdrvChild, owned: edges that begin here */
+    BlockProgress *progress; /* see bdrv_set_progress(); home thread */
+    void *progress_opaque;
     BlockOptions *options; /* the node's own, as opened, without those of children */
     char *node_name; /* see node-names.c */
     /* The name that the image's own backing file has or would have; NULL: none. */

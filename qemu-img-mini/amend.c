@@ -23,7 +23,8 @@ static const CliOption amend_cli_options[] = {
     { 'o', NULL, "OPTIONS", "what to change: NAME=VALUE,...; 'help' lists the names" },
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 't', NULL, "CACHE", "cache mode (default: writeback)" },
-    { 'p', NULL, NULL, "show the progress" },
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     CLI_IMAGE_OPTS_OPTION,
     { CLI_OPT_FORCE, "force", NULL, "permit what may lose access to encrypted data" },
@@ -40,15 +41,11 @@ static bool take_option(int c, AmendArgs *args)
     case 't': args->cache = optarg; break;
     case 'p': args->progress = true; break;
     case 'q': args->quiet = true; break;
+    case CLI_OPT_PROGRESS: return progress_parse(optarg);
     case CLI_OPT_FORCE: args->force = true; break;
     default: return cli_image_option(c, &args->image);
     }
     return true;
-}
-
-static void show_progress(void *opaque, uint64_t done, uint64_t total)
-{
-    progress_update(done, total);
 }
 
 /* NULL and a message when something in the list is wrong. */
@@ -92,7 +89,7 @@ static bool amend_image(const AmendArgs *args, BlockBackend *blk)
         return false;
     }
     progress_begin(args->progress && !args->quiet);
-    int ret = bdrv_amend_options(blk_bs(blk), opts, show_progress, NULL, args->force, &err);
+    int ret = bdrv_amend_options(blk_bs(blk), opts, progress_callback, NULL, args->force, &err);
     if (ret == 0) {
         ret = blk_flush(blk);
         if (ret < 0) {

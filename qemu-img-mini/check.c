@@ -12,6 +12,7 @@
 
 #include "block/block-image.h"
 #include "json-output.h"
+#include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 
@@ -22,6 +23,7 @@ typedef struct CheckArgs {
     CliImage image;
     bool json;
     bool quiet;
+    bool progress;
     BdrvCheckMode fix;
 } CheckArgs;
 
@@ -33,6 +35,8 @@ static const CliOption check_cli_options[] = {
     CLI_OUTPUT_OPTION,
     { 'r', "repair", "leaks|all", "repair leaked clusters alone, or all that is wrong" },
     { 'T', NULL, "CACHE", "cache mode of the image (default: writeback)" },
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     { 'q', "quiet", NULL, "print nothing but errors" },
     CLI_FORCE_SHARE_OPTION,
     {},
@@ -133,6 +137,14 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CheckArgs *arg
         case 'q':
             args->quiet = true;
             break;
+        case 'p':
+            args->progress = true;
+            break;
+        case CLI_OPT_PROGRESS:
+            if (!progress_parse(optarg)) {
+                return false;
+            }
+            break;
         case CLI_OPT_OUTPUT:
             output = optarg;
             break;
@@ -154,12 +166,25 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CheckArgs *arg
     return true;
 }
 
+/* A repair is followed by another check, which is half of the work then. */
+typedef struct CheckProgress {
+    unsigned pass, passes;
+} CheckProgress;
+
+static void show_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    const CheckProgress *p = opaque;
+
+    progress_update(p->pass * total + done, p->passes * total);
+}
+
 /* After something has been repaired: tells what, and how the image is now. */
 static int check_again(BlockDriverState *bs, BdrvCheckResult *r, bool talk)
 {
     int corruptions_fixed = r->corruptions_fixed, leaks_fixed = r->leaks_fixed, ret;
 
     if (talk) {
+        progress_break_line();
         printf("The following inconsistencies were found and repaired:\n\n"
                "    %d leaked clusters\n    %d corruptions\n\n"
                "Double checking the fixed image now...\n", leaks_fixed, corruptions_fixed);
@@ -183,11 +208,28 @@ static int exit_code(int ret, const BdrvCheckResult *r)
                                       : EXIT_SUCCESS;
 }
 
+/* 0 when the check could be made; @r is how the image is now. */
+static int check_image(BlockDriverState *bs, const CheckArgs *args, BdrvCheckResult *r)
+{
+    CheckProgress progress = { .passes = args->fix ? 2 : 1 };
+    int ret;
+
+    progress_begin(args->progress && !args->quiet);
+    bdrv_set_progress(bs, show_progress, &progress);
+    ret = bdrv_check(bs, r, args->fix);
+    if (ret == 0 && (r->corruptions_fixed || r->leaks_fixed)) {
+        progress.pass++;
+        ret = check_again(bs, r, !args->json && !args->quiet);
+    }
+    bdrv_set_progress(bs, NULL, NULL);
+    progress_end(ret == 0);
+    return ret;
+}
+
 static int check_run(const Command *cmd, int argc, char **argv)
 {
     CheckArgs args = { .image.flags = BDRV_O_CHECK | BDRV_O_UNMAP };
     BdrvCheckResult r;
-    bool human;
     int ret;
 
     if (!parse_args(cmd, argc, argv, &args)) {
@@ -197,19 +239,17 @@ static int check_run(const Command *cmd, int argc, char **argv)
     if (!blk) {
         return EXIT_FAILURE;
     }
-    human = !args.json && !args.quiet;
-    ret = bdrv_check(blk_bs(blk), &r, args.fix);
+    ret = check_image(blk_bs(blk), &args, &r);
     if (ret == -ENOTSUP) {
         error_report("This image format does not support checks");
         return EXIT_NO_CHECKS;
     }
-    if (ret == 0 && (r.corruptions_fixed || r.leaks_fixed)) {
-        ret = check_again(blk_bs(blk), &r, human);
-    }
-    if (ret == 0 && human) {
-        print_human(&r);
-    } else if (ret == 0 && !args.quiet) {
-        print_json(&r, &args, bdrv_get_format_name(blk_bs(blk)));
+    if (ret == 0 && !args.quiet) {
+        if (args.json) {
+            print_json(&r, &args, bdrv_get_format_name(blk_bs(blk)));
+        } else {
+            print_human(&r);
+        }
     }
     return exit_code(ret, &r);
 }

@@ -34,7 +34,7 @@ static const CliOption commit_cli_options[] = {
     { 'b', NULL, "BASE", "layer to commit to (default: the next one); implies -d" },
     { 'd', NULL, NULL, "leave the image as it is: it is going to be deleted" },
     { 'r', NULL, "RATE", "bytes per second to copy at most" },
-    { 'p', NULL, NULL, "show the progress" },
+    CLI_SHOW_PROGRESS_OPTION,
     CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     {},
@@ -115,17 +115,12 @@ static BlockBackend *open_chain(Commit *cm, BlockDriverState **base)
     return blk;
 }
 
-static void show_progress(void *opaque, uint64_t done, uint64_t total)
-{
-    progress_update(done, total);
-}
-
 static bool commit(Commit *cm, BlockBackend *blk, BlockDriverState *base)
 {
     Error *err = NULL;
 
     progress_begin(cm->progress);
-    int ret = blk_commit(blk, base, cm->rate, show_progress, NULL, &err);
+    int ret = blk_commit(blk, base, cm->rate, progress_callback, NULL, &err);
     if (ret == 0 && !cm->drop) {
         ret = blk_make_empty(blk, &err);
         if (ret == -ENOTSUP) {

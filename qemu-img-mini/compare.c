@@ -94,7 +94,7 @@ static const CliOption compare_cli_options[] = {
     { 'f', NULL, "FMT", "format of the first image (default: look)" },
     { 'F', NULL, "FMT", "format of the second image (default: look)" },
     { 'T', NULL, "CACHE", "cache mode of both images (default: writeback)" },
-    { 'p', NULL, NULL, "show the progress" },
+    CLI_SHOW_PROGRESS_OPTION,
     CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors; the exit code tells the result" },
     { 's', NULL, NULL, "strict: length and allocation must be the same too" },

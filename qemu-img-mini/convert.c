@@ -66,7 +66,7 @@ static const CliOption convert_cli_options[] = {
     { 't', NULL, "CACHE", "cache mode of the target (default: unsafe)" },
     { 'T', NULL, "CACHE", "cache mode of the sources (default: writeback)" },
     { 'r', NULL, "RATE", "bytes per second to write at most" },
-    { 'p', NULL, NULL, "show the progress" },
+    CLI_SHOW_PROGRESS_OPTION,
     CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     { CLI_OPT_IMAGE_OPTS, "image-opts", NULL, "the sources are lists of options" },

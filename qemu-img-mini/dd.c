@@ -10,6 +10,7 @@
 #include "block/block-image.h"
 #include "create-options.h"
 #include "host-file.h"
+#include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "target.h"
@@ -25,6 +26,7 @@ typedef struct Dd {
     int64_t end;        /* of what is copied, in the source; bytes */
     int64_t start;
     bool skip_too_far;
+    bool progress;
     BlockBackend *in, *out;
     HostFile source_file, target_file;
 } Dd;
@@ -36,6 +38,8 @@ static const CliOption dd_cli_options[] = {
     { 'f', NULL, "FMT", "format of the input (default: look)" },
     { 'O', NULL, "FMT", "format of the output (default: raw)" },
     CLI_FORCE_SHARE_OPTION,
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     {},
 };
 
@@ -128,17 +132,21 @@ static bool copy(const Dd *dd)
     uint8_t *buf = blk_try_blockalign(dd->in, PIECE_BYTES);
     int ret = buf ? 0 : -ENOMEM;
 
+    progress_begin(dd->progress);
     for (int64_t pos = dd->start, n; ret >= 0 && pos < dd->end; pos += n) {
         n = MIN(PIECE_BYTES, dd->end - pos);
         ret = blk_pread(dd->in, pos, n, buf, 0);
         if (ret < 0) {
+            progress_break_line();
             error_report("error while reading from input image file: %s", strerror(-ret));
             break;
         }
         ret = blk_pwrite(dd->out, pos - dd->start, n, buf, 0);
         if (ret < 0) {
+            progress_break_line();
             error_report("error while writing to output image file: %s", strerror(-ret));
         }
+        progress_update(pos + n - dd->start, dd->end - dd->start);
     }
     if (!buf) {
         error_report("Not enough memory for a buffer of %" PRId64 " bytes", PIECE_BYTES);
@@ -147,10 +155,12 @@ static bool copy(const Dd *dd)
     if (ret >= 0) {
         ret = blk_flush(dd->out);
         if (ret < 0) {
+            progress_break_line();
             error_report("error while flushing the target '%s': %s", dd->target.filename,
                          strerror(-ret));
         }
     }
+    progress_end(ret >= 0);
     return ret >= 0;
 }
 
@@ -182,6 +192,12 @@ static int dd_run(const Command *cmd, int argc, char **argv)
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
         case 'O': dd.target.format = optarg; break;
+        case 'p': dd.progress = true; break;
+        case CLI_OPT_PROGRESS:
+            if (!progress_parse(optarg)) {
+                return EXIT_FAILURE;
+            }
+            break;
         default:
             if (!cli_image_option(c, &dd.source)) {
                 return EXIT_FAILURE;

@@ -8,6 +8,7 @@
 #include "block/block-image.h"
 #include "create-options.h"
 #include "json-output.h"
+#include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "snapshot-param.h"
@@ -18,7 +19,7 @@ typedef struct MeasureArgs {
     const char *format; /* of the new image */
     char *options;      /* -o, joined */
     int64_t size;       /* bytes; -1: not given */
-    bool json;
+    bool json, progress;
 } MeasureArgs;
 
 static const CliOption measure_cli_options[] = {
@@ -30,6 +31,8 @@ static const CliOption measure_cli_options[] = {
     { 'l', NULL, "SNAPSHOT", "measure a snapshot of the source: its id or name" },
     { CLI_OPT_SIZE, "size", "SIZE", "measure an image of this size instead of a source" },
     CLI_OUTPUT_OPTION,
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     CLI_IMAGE_OPTS_OPTION,
     CLI_FORCE_SHARE_OPTION,
     {},
@@ -45,6 +48,11 @@ static bool take_option(int c, MeasureArgs *args)
     case 'o':
         args->options = cli_add_option_list(args->options, optarg);
         return args->options;
+    case 'p':
+        args->progress = true;
+        break;
+    case CLI_OPT_PROGRESS:
+        return progress_parse(optarg);
     case 'l':
         args->snapshot = optarg;
         return snapshot_param_check(optarg);
@@ -137,14 +145,37 @@ static void print_result(const MeasureArgs *args, const BlockMeasureInfo *info)
     }
 }
 
+/* @drv, @opts: of the new image. False and a message on failure. */
+static bool measure(const MeasureArgs *args, BlockDriver *drv, BlockOptions *opts,
+                    BlockDriverState *source)
+{
+    BlockMeasureInfo info;
+    Error *err = NULL;
+    int ret;
+
+    progress_begin(args->progress);
+    if (source) {
+        bdrv_set_progress(source, progress_callback, NULL);
+    }
+    ret = bdrv_measure(drv, opts, source, &info, &err);
+    if (source) {
+        bdrv_set_progress(source, NULL, NULL);
+    }
+    progress_end(ret == 0);
+    if (ret < 0) {
+        error_report_err(err);
+    } else {
+        print_result(args, &info);
+    }
+    return ret == 0;
+}
+
 static int measure_run(const Command *cmd, int argc, char **argv)
 {
     MeasureArgs args = { .format = "raw", .size = -1 };
     BlockOptions *opts = NULL;
     BlockDriver *drv = NULL;
     BlockBackend *blk = NULL;
-    BlockMeasureInfo info;
-    Error *err = NULL;
     int c, status = EXIT_FAILURE;
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
@@ -168,13 +199,9 @@ static int measure_run(const Command *cmd, int argc, char **argv)
             return EXIT_FAILURE;
         }
     }
-    if (parse_options(&args, &drv, &opts)) {
-        if (bdrv_measure(drv, opts, blk ? blk_bs(blk) : NULL, &info, &err) < 0) {
-            error_report_err(err);
-        } else {
-            print_result(&args, &info);
-            status = EXIT_SUCCESS;
-        }
+    if (parse_options(&args, &drv, &opts) &&
+        measure(&args, drv, opts, blk ? blk_bs(blk) : NULL)) {
+        status = EXIT_SUCCESS;
     }
     blk_unref(blk);
     return status;

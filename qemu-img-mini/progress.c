@@ -193,6 +193,11 @@ void progress_update(uint64_t done, uint64_t total)
     }
 }
 
+void progress_callback(void *opaque, uint64_t done, uint64_t total)
+{
+    progress_update(done, total);
+}
+
 void progress_break_line(void)
 {
     if (progress.line_open) {

@@ -10,7 +10,7 @@
  * With --progress=json:FD programs get lines of JSON, twice a second and at the end:
  * {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
  * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in
- * bytes of work, rate and seconds-left when there is something to tell.
+ * bytes of work (steps of an amend), rate and seconds-left when there is something to tell.
  * Main thread only; one progress at a time.
  */
 #ifndef IMG_PROGRESS_H
@@ -19,6 +19,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "block/block-common.h"
+
+#define CLI_SHOW_PROGRESS_OPTION { 'p', NULL, NULL, "show the progress" }
 #define CLI_PROGRESS_OPTION                                                                \
     { CLI_OPT_PROGRESS, "progress", "json:FD", "progress as lines of JSON to this descriptor" }
 
@@ -30,6 +33,8 @@ void progress_begin(bool shown);
 bool progress_is_shown(void);
 /* @done of @total bytes of work are done. Cheap enough for every request. */
 void progress_update(uint64_t done, uint64_t total);
+/* The same for the library's operations: a BlockProgress, *@opaque is not used. */
+void progress_callback(void *opaque, uint64_t done, uint64_t total);
 /* Before something else is printed: leaves the line that is being redrawn. */
 void progress_break_line(void);
 /* @completed: shows 100 %. The end of the line is still to come, but on a terminal. */

@@ -52,7 +52,7 @@ static const CliOption rebase_cli_options[] = {
     { 'u', NULL, NULL, "unsafe: only change the name; neither backing file is read" },
     { 't', NULL, "CACHE", "cache mode of the image (default: writeback)" },
     { 'T', NULL, "CACHE", "cache mode of the backing files (default: writeback)" },
-    { 'p', NULL, NULL, "show the progress" },
+    CLI_SHOW_PROGRESS_OPTION,
     CLI_PROGRESS_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
     CLI_FORCE_SHARE_OPTION,

@@ -8,6 +8,7 @@
 #include <getopt.h>
 
 #include "block/block-image.h"
+#include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 
@@ -16,6 +17,7 @@ typedef struct ResizeArgs {
     PreallocMode prealloc;
     bool shrink;
     bool quiet;
+    bool progress;
     int sign;      /* +1, -1: relative to the present size; 0: absolute */
     uint64_t size; /* bytes */
 } ResizeArgs;
@@ -25,6 +27,8 @@ static const CliOption resize_cli_options[] = {
     CLI_OBJECT_OPTION,
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     { 'q', NULL, NULL, "say nothing but errors" },
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     CLI_IMAGE_OPTS_OPTION,
     { CLI_OPT_PREALLOCATION, "preallocation", "MODE",
       "how new space is allocated: off, metadata, falloc, full" },
@@ -66,6 +70,14 @@ static bool parse_options(const Command *cmd, int argc, char **argv, ResizeArgs 
                 return false;
             }
             break;
+        case 'p':
+            args->progress = true;
+            break;
+        case CLI_OPT_PROGRESS:
+            if (!progress_parse(optarg)) {
+                return false;
+            }
+            break;
         case CLI_OPT_SHRINK:
             args->shrink = true;
             break;
@@ -104,10 +116,26 @@ static int64_t new_size(const ResizeArgs *args, int64_t current)
     return args->sign < 0 ? current - size : args->size > INT64_MAX ? -1 : size;
 }
 
+static bool truncate_image(const ResizeArgs *args, BlockBackend *blk, int64_t size)
+{
+    Error *err = NULL;
+    int ret;
+
+    progress_begin(args->progress && !args->quiet);
+    bdrv_set_progress(blk_bs(blk), progress_callback, NULL);
+    /* To the very byte: whoever asks for a size wants that one. */
+    ret = blk_truncate(blk, size, true, args->prealloc, 0, &err);
+    bdrv_set_progress(blk_bs(blk), NULL, NULL);
+    progress_end(ret >= 0);
+    if (ret < 0) {
+        error_report_err(err);
+    }
+    return ret >= 0;
+}
+
 static int resize_image(const ResizeArgs *args, BlockBackend *blk)
 {
     int64_t current = blk_getlength(blk), size;
-    Error *err = NULL;
 
     if (current < 0) {
         error_report("Failed to inquire current image length: %s", strerror(-current));
@@ -129,9 +157,7 @@ static int resize_image(const ResizeArgs *args, BlockBackend *blk)
                     "there.");
         return EXIT_FAILURE;
     }
-    /* To the very byte: whoever asks for a size wants that one. */
-    if (blk_truncate(blk, size, true, args->prealloc, 0, &err) < 0) {
-        error_report_err(err);
+    if (!truncate_image(args, blk, size)) {
         return EXIT_FAILURE;
     }
     if (!args->quiet) {

@@ -13,15 +13,18 @@
 
 /* Zeroes are written this much at a time; bytes. */
 #define ZERO_CHUNK (1024 * 1024)
+/* And this much between two reports of how far it is. */
+#define ZERO_PIECE ((int64_t)16 * ZERO_CHUNK)
 
 typedef struct FileResize {
     FileState *s;
     int64_t size;
     PreallocMode prealloc;
+    int64_t old_size, pos; /* of a growth in pieces: see grow_full_piece() */
     Error **errp;
 } FileResize;
 
-static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align, int *sync_error)
+static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align)
 {
     QEMU_AUTO_VFREE char *buf = qemu_try_memalign(MAX(align, 4096u), ZERO_CHUNK);
     int64_t pos = QEMU_ALIGN_UP(from, (int64_t)align);
@@ -41,8 +44,38 @@ static int write_zeroes(int fd, int64_t from, int64_t to, uint32_t align, int *s
         }
         pos += ret;
     }
-    *sync_error = fsync(fd) < 0 ? -errno : 0;
-    return *sync_error;
+    return 0;
+}
+
+/*
+ * Writes out one more piece of what a growth from @old_size to @size adds; *@pos, from @old_size on,
+ * is how far it has come. The last one makes it all durable.
+ */
+static int grow_full_piece(int fd, int64_t old_size, int64_t *pos, int64_t size, uint32_t align,
+                           int *sync_error, Error **errp)
+{
+    int64_t end = size - *pos > ZERO_PIECE ? *pos + ZERO_PIECE : size;
+    int ret;
+
+    /* Fails early, before much was written, when the disk is too small by far. */
+    if (*pos == old_size && RETRY_ON_EINTR(ftruncate(fd, size)) < 0) {
+        ret = -errno;
+        error_setg_errno(errp, -ret, "Could not resize file");
+        return ret;
+    }
+    ret = write_zeroes(fd, *pos, end, align);
+    if (ret == 0 && end == size) {
+        ret = *sync_error = fsync(fd) < 0 ? -errno : 0;
+        /* An aligned write may have gone beyond the end. */
+        if (ret == 0 && RETRY_ON_EINTR(ftruncate(fd, size)) < 0) {
+            ret = -errno;
+        }
+    }
+    *pos = end;
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write zeros for preallocation");
+    }
+    return ret;
 }
 
 /*
@@ -77,19 +110,9 @@ static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc
         }
         return ret;
     case PREALLOC_MODE_FULL:
-        /* Fails early, before much was written, when the disk is too small by far. */
-        ret = RETRY_ON_EINTR(ftruncate(fd, size)) < 0 ? -errno : 0;
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not resize file");
-            return ret;
-        }
-        ret = write_zeroes(fd, old_size, size, align, sync_error);
-        /* An aligned write may have gone beyond the end. */
-        if (ret == 0 && RETRY_ON_EINTR(ftruncate(fd, size)) < 0) {
-            ret = -errno;
-        }
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not write zeros for preallocation");
+        ret = 0;
+        for (int64_t pos = old_size; pos < size && ret == 0;) {
+            ret = grow_full_piece(fd, old_size, &pos, size, align, sync_error, errp);
         }
         return ret;
     default:
@@ -109,6 +132,15 @@ static void allocate_first_block(int fd, int64_t size)
     if (size >= (int64_t)bytes) {
         (void)!RETRY_ON_EINTR(pwrite(fd, zeroes, bytes, 0));
     }
+}
+
+/* After a growth that has failed with @error: gives that, as the first error is the one to tell. */
+static int back_to(int fd, int64_t old_size, int error)
+{
+    if (RETRY_ON_EINTR(ftruncate(fd, old_size)) < 0) {
+        return error; /* the size stays between the two */
+    }
+    return error;
 }
 
 int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
@@ -142,25 +174,50 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
         return 0;
     }
     ret = grow_fd(fd, old_size, size, prealloc, align, sync_error, errp);
-    if (ret < 0 && RETRY_ON_EINTR(ftruncate(fd, old_size)) < 0) {
-        /* The first error is the one to tell; the size stays between the two. */
-        return ret;
+    return ret < 0 ? back_to(fd, old_size, ret) : ret;
+}
+
+static void note_sync_error(FileState *s, int sync_error)
+{
+    if (sync_error < 0) {
+        /* It may be about earlier writes, and nobody will be told again. */
+        qatomic_set(&s->flush_error, sync_error);
     }
-    return ret;
 }
 
 /* Worker thread. */
 static int resize_worker(void *opaque)
 {
     FileResize *r = opaque;
-    FileState *s = r->s;
     int sync_error = 0;
-    int ret = file_resize_fd(s->fd, r->size, r->prealloc, s->request_align, &sync_error,
+    int ret = file_resize_fd(r->s->fd, r->size, r->prealloc, r->s->request_align, &sync_error,
                              r->errp);
 
-    if (sync_error < 0) {
-        /* It may be about earlier writes, and nobody will be told again. */
-        qatomic_set(&s->flush_error, sync_error);
+    note_sync_error(r->s, sync_error);
+    return ret;
+}
+
+/* Worker thread. */
+static int grow_full_worker(void *opaque)
+{
+    FileResize *r = opaque;
+    int sync_error = 0;
+    int ret = grow_full_piece(r->s->fd, r->old_size, &r->pos, r->size, r->s->request_align,
+                              &sync_error, r->errp);
+
+    note_sync_error(r->s, sync_error);
+    return ret < 0 ? back_to(r->s->fd, r->old_size, ret) : ret;
+}
+
+/* Piece by piece, so that the loop can tell how far it is. */
+static int coroutine_fn grow_full(BlockDriverState *bs, FileResize *r, int64_t old_size)
+{
+    int ret = 0;
+
+    r->old_size = r->pos = old_size;
+    while (r->pos < r->size && ret == 0) {
+        ret = thread_pool_submit_co(grow_full_worker, r);
+        bdrv_report_progress(bs, r->pos - old_size, r->size - old_size);
     }
     return ret;
 }
@@ -196,12 +253,18 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exa
     FileState *s = bs->opaque;
     Error *err = NULL;
     FileResize r = { .s = s, .size = offset, .prealloc = prealloc, .errp = &err };
+    int64_t length;
     int ret;
 
     if (s->is_device) {
         return truncate_device(s, offset, exact, prealloc, errp);
     }
-    ret = thread_pool_submit_co(resize_worker, &r);
+    length = file_fd_length(s->fd);
+    if (prealloc == PREALLOC_MODE_FULL && length >= 0 && length < offset) {
+        ret = grow_full(bs, &r, length);
+    } else {
+        ret = thread_pool_submit_co(resize_worker, &r);
+    }
     file_status_invalidate(s);
     if (ret < 0 && !err) {
         /* The worker never ran. */

@@ -113,6 +113,7 @@ void coroutine_fn qcow2_check_refcounts(Qcow2Check *c, BdrvCheckMode fix)
     c->highest = 0;
     for (uint64_t i = 0; i << s->refblock_bits < c->nb_clusters; i++) {
         compare_block(c, fix, i);
+        qcow2_check_progress(c, 1);
     }
 }
 
@@ -227,6 +228,7 @@ int coroutine_fn qcow2_check_copied_flags(Qcow2Check *c)
         if (!host) {
             continue;
         }
+        qcow2_check_progress(c, 1);
         flag_of_l1_entry(c, i, repair);
         if (host >= c->file_bytes || !qcow2_check_spend(c, s->cluster_size)) {
             continue;

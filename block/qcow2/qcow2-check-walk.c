@@ -253,7 +253,10 @@ int coroutine_fn qcow2_check_l1(Qcow2Check *c, uint64_t offset, uint32_t entries
         c->r->check_errors++;
     }
     for (uint32_t i = 0; i < entries && ret == 0; i++) {
-        ret = l1[i] ? check_l1_entry(c, GUINT64_FROM_BE(l1[i]), active) : 0;
+        if (l1[i]) {
+            ret = check_l1_entry(c, GUINT64_FROM_BE(l1[i]), active);
+        }
+        qcow2_check_progress(c, l1[i] || !active);
     }
     return ret;
 }

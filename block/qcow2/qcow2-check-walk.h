@@ -33,6 +33,7 @@ typedef struct Qcow2Check {
     uint64_t next_host;     /* where the next data cluster would not be fragmented; 0: anywhere */
     uint64_t budget;        /* bytes of tables that may still be read */
     bool budget_told;
+    uint64_t done, total;   /* tables looked at, of all that are: for the progress */
     bool rebuild;           /* the refcount structures cannot be repaired in place */
     uint64_t *l2;           /* room for a table */
     GPtrArray *snapshots;   /* of Qcow2CheckSnapshot */
@@ -56,6 +57,9 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
  * never gets there: tables that several snapshots share are in it for each of them.
  */
 bool qcow2_check_spend(Qcow2Check *c, uint64_t bytes);
+
+/* So many tables more are done. */
+void qcow2_check_progress(Qcow2Check *c, uint64_t tables);
 
 /* Counts what is reached from an L1 table in the file. */
 int coroutine_fn qcow2_check_l1(Qcow2Check *c, uint64_t offset, uint32_t entries, bool active);

@@ -43,8 +43,54 @@ bool qcow2_check_spend(Qcow2Check *c, uint64_t bytes)
     return true;
 }
 
+/* --- how far it is --- */
+
+void qcow2_check_progress(Qcow2Check *c, uint64_t tables)
+{
+    uint64_t unit = ((BDRVQcow2State *)c->bs->opaque)->cluster_size;
+
+    c->done = MIN(c->done + tables, c->total);
+    if (tables) {
+        bdrv_report_progress(c->bs, c->done * unit, c->total * unit);
+    }
+}
+
+/* L2 tables that the disk has now. */
+static uint64_t active_tables(const BDRVQcow2State *s)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        n += s->l1[i] != 0;
+    }
+    return n;
+}
+
+/* Of a snapshot each L1 entry counts: how many are in use is not known before they are read. */
+static uint64_t walk_tables(const Qcow2Check *c)
+{
+    uint64_t n = active_tables(c->bs->opaque);
+
+    for (guint i = 0; i < c->snapshots->len; i++) {
+        const Qcow2CheckSnapshot *sn = c->snapshots->pdata[i];
+
+        n += sn->l1_size > QCOW2_MAX_L1_BYTES / 8 ? 0 : sn->l1_size;
+    }
+    return n;
+}
+
+static uint64_t refcount_tables(const Qcow2Check *c)
+{
+    const BDRVQcow2State *s = c->bs->opaque;
+
+    return DIV_ROUND_UP(c->nb_clusters, UINT64_C(1) << s->refblock_bits);
+}
+
+/* --- refcounts --- */
+
 static int coroutine_fn recount(Qcow2Check *c)
 {
+    c->total += walk_tables(c) + refcount_tables(c);
     c->rebuild = false;
     qcow2_refmap_destroy(&c->map);
     qcow2_refmap_init(&c->map);
@@ -126,8 +172,10 @@ static void coroutine_fn discard_freed(Qcow2Check *c)
 static int coroutine_fn check_refcounts(Qcow2Check *c)
 {
     BdrvCheckResult before;
-    int ret = qcow2_check_walk(c);
+    int ret;
 
+    c->total = walk_tables(c) + refcount_tables(c) + active_tables(c->bs->opaque);
+    ret = qcow2_check_walk(c);
     if (ret < 0) {
         return ret;
     }
@@ -140,6 +188,7 @@ static int coroutine_fn check_refcounts(Qcow2Check *c)
         ret = -EIO;
     } else if (c->fix && (c->r->leaks || c->r->corruptions)) {
         *c->r = before;
+        c->total += refcount_tables(c);
         qcow2_check_refcounts(c, c->fix);
     }
     if (ret == 0) {

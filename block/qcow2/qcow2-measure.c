@@ -5,6 +5,7 @@
  */
 #include "qcow2-measure.h"
 
+#include "block/block-driver.h"
 #include "block/block-image.h"
 #include "block/dirty-bitmap.h"
 #include "block/qcow2.h"
@@ -115,6 +116,7 @@ static int count_data(Measure *m, BlockDriverState *in_bs, uint64_t length, Erro
             m->data += done - MIN(from, done);
         }
         offset += pnum;
+        bdrv_report_progress(in_bs, offset, length);
     }
     return 0;
 }

@@ -123,10 +123,11 @@ int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, uint64_t offset, uin
     BDRVQcow2State *s = bs->opaque;
     unsigned *users = qcow2_request_begin(s);
     int ret = qcow2_co_begin_change(bs);
+    uint64_t start;
 
     /* Here the caller says how the file gets its space. */
     fix_file_end(s, true);
-    offset = qcow2_cluster_start(s, offset);
+    offset = start = qcow2_cluster_start(s, offset);
     end = ROUND_UP(end, (uint64_t)s->cluster_size);
     while (offset < end && ret == 0) {
         uint64_t slice = (qcow2_slice_key(s, offset) + 1) << (s->cluster_bits + s->slice_bits);
@@ -141,6 +142,7 @@ int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, uint64_t offset, uin
         ret = map_some(bs, offset, stop, mode, &done);
         qcow2_range_unlock(s, &lock);
         offset += done;
+        bdrv_report_progress(bs, offset - start, end - start);
     }
     fix_file_end(s, false);
     qcow2_request_end(users);

@@ -283,6 +283,9 @@ struct BlockDriver {
  * Raises a debug event on the node that is about to be used: one branch where nobody
  * listens. May yield; so not under a lock that is not a coroutine's.
  */
+/* To whoever bdrv_set_progress() has named: @done of @total are. Home thread; cheap. */
+void bdrv_report_progress(BlockDriverState *bs, uint64_t done, uint64_t total);
+
 static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
                                                     BlkdebugEvent event)
 {

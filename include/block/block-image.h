@@ -178,6 +178,13 @@ int bdrv_is_allocated_above(BlockDriverState *bs, BlockDriverState *base, bool i
  */
 int bdrv_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix);
 
+/*
+ * From now on what takes long on @bs (a check, growth with preallocation, measuring its contents)
+ * calls @progress; NULL: no longer. A raw format and filters pass that on to what lies below. The
+ * units are the operation's, and an operation without one calls nothing. Home thread.
+ */
+void bdrv_set_progress(BlockDriverState *bs, BlockProgress *progress, void *opaque);
+
 /* --- break points (block/debug.c): -ENOTSUP where no node has them, as blkdebug does --- */
 
 /* Requests that raise @event from now on stop there, and are named @tag. */

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# With -p commands that take long show percents up to 100 before the result; with -q, where there is
+# one, and without -p they do not.
+. "$(dirname "$0")/lib.sh"
+
+figures() { tr '\r' '\n' <out | grep '^    ([0-9.]*/100%)$' >figures; }
+
+# Command line $@, whose -p comes second.
+shows() {
+    ok "$@"
+    figures
+    [ "$(head -n 1 figures)" = '    (0.00/100%)' ] || fail "$1: first figure"
+    [ "$(tail -n 1 figures)" = '    (100.00/100%)' ] || fail "$1: last figure"
+    tr '\r' '\n' <out | grep -v '^    (' | grep . >rest
+}
+
+silent() {
+    ok "$@"
+    figures
+    [ ! -s figures ] || fail "$* shows figures"
+}
+
+make_image a
+"$img" convert -O qcow2 a q
+shows check -p q
+grep -q '^No errors' rest || fail 'check has no result'
+silent check q
+silent check -p -q q
+shows dd -p if=a of=b
+silent dd if=a of=b
+shows measure -p -O qcow2 q
+grep -q '^required size: ' rest || fail 'measure has no result'
+silent measure -O qcow2 q
+shows resize -p --preallocation=full q 40M
+# All of the new area, slice by slice.
+[ "$(wc -l <figures)" -ge 2 ] || fail 'too few figures'
+[ "$(cat rest)" = 'Image resized.' ] || fail 'resize has no result'
+silent resize -p -q q 41M
+shows resize -p -f raw --preallocation=full a 100M
+[ "$(wc -l <figures)" -ge 6 ] || fail "too few figures"
+shows amend -p -o lazy_refcounts=on q
+silent amend -p -q -o lazy_refcounts=off q
+
+# A repair: its own check is the second half.
+cp q damaged
+printf '\0\3' | dd of=damaged bs=1 seek=131074 conv=notrunc status=none # a refcount
+run "$img" check -p -r all damaged
+expect_status 0 'check -r'
+figures
+[ "$(tail -n 1 figures)" = '    (100.00/100%)' ] || fail 'check -r: last figure'
+grep -q '50.*/100%' figures || fail 'no half'
