@@ -55,6 +55,7 @@ struct Bench {
 
 static const CliOption bench_cli_options[] = {
     CLI_HELP_OPTION,
+    CLI_OBJECT_OPTION,
     { 'c', NULL, "COUNT", "number of requests (default: 75000)" },
     { 'd', NULL, "DEPTH", "requests in flight (default: 64)" },
     { 'f', NULL, "FMT", "format of the image (default: look)" },

@@ -19,13 +19,16 @@ expect_status 0
 cmp a c
 
 qemu-img create -qf qcow2 -b a -F raw o
-for command in 'compare -q a o' 'rebase -q -b c -F raw o' 'commit -q o' 'amend -q -o compat=0.10 o' \
-    'check -q o' 'check -q -r all o' 'dd if=a of=d' 'measure -O qcow2 o' 'measure --size=1M' \
-    'resize -q o 5M' 'resize -q --preallocation=full o 6M' \
-    'resize -q -f raw --preallocation=full a 70M'; do
+for command in 'compare --progress=json:7 -q a o' 'rebase --progress=json:7 -q -b c -F raw o' \
+    'commit --progress=json:7 -q o' 'amend --progress=json:7 -q -o compat=0.10 o' \
+    'check --progress=json:7 -q o' 'check --progress=json:7 -q -r all o' \
+    'dd --progress=json:7 if=a of=d' 'measure --progress=json:7 -O qcow2 o' \
+    'measure --progress=json:7 --size=1M' 'resize --progress=json:7 -q o 5M' \
+    'resize --progress=json:7 -q --preallocation=full o 6M' \
+    'resize --progress=json:7 -q -f raw --preallocation=full a 70M'; do
     # shellcheck disable=SC2086
     set -- $command
-    run bash -c '"$@" 7>lines' bash "$img" "$1" --progress=json:7 "${@:2}"
+    run bash -c '"$@" 7>lines' bash "$img" "$@"
     expect_status 0 "$command"
     jq -es '.[-1].status == "completed" and .[-1].percent == 100 and
         all(.done <= .total) and (map(.percent) | . == sort)' lines >out || fail "$command: $(cat lines)"
