@@ -16,6 +16,8 @@
 
 /* How deep a name ("blkdebug::blkdebug::...") and the chain of backing files may lead. */
 #define MAX_DEPTH 500
+/* As each of those nodes may keep what is left of the name: what Linux takes as one argument. */
+#define MAX_NAME_BYTES (128 * 1024)
 
 /* How deep this thread is. */
 static GPrivate open_depth;
@@ -115,6 +117,12 @@ static int parse_json_filename(OpenRequest *req, Error **errp)
     const char *json;
 
     if (!req->filename || !g_str_has_prefix(req->filename, "json:")) {
+        size_t length = req->filename ? strlen(req->filename) : 0;
+
+        if (length > MAX_NAME_BYTES) {
+            error_setg_errno(errp, ENAMETOOLONG, "A name of %zu bytes", length);
+            return -ENAMETOOLONG;
+        }
         return 0;
     }
     json = req->filename + strlen("json:");
