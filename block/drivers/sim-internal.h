@@ -58,6 +58,7 @@ struct SimDisk {
     SimDiskConfig config;
     SimPace pace;
     int64_t min_ns, max_ns;
+    int64_t slow_offset, slow_bytes, slow_ns; /* a range that takes longer */
     SimBytes live;    /* as requests see it */
     SimBytes initial; /* when the log began */
     GArray *points;   /* of SimPoint, by end and by begin */

@@ -325,6 +325,16 @@ void sim_disk_set_latency(SimDisk *disk, int64_t min_ns, int64_t max_ns)
     qemu_mutex_unlock(&disk->power->lock);
 }
 
+void sim_disk_set_slow_range(SimDisk *disk, int64_t offset, int64_t bytes, int64_t ns)
+{
+    g_assert(offset >= 0 && bytes >= 0 && offset <= INT64_MAX - bytes && ns >= 0);
+    qemu_mutex_lock(&disk->power->lock);
+    disk->slow_offset = offset;
+    disk->slow_bytes = bytes;
+    disk->slow_ns = ns;
+    qemu_mutex_unlock(&disk->power->lock);
+}
+
 void sim_disk_set_instant(SimDisk *disk)
 {
     qemu_mutex_lock(&disk->power->lock);

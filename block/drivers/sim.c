@@ -179,27 +179,39 @@ static void wake(void *opaque)
     aio_co_wake(((SimCall *)opaque)->co);
 }
 
+/* -1: none at all, not even a turn of the loop. */
+static int64_t choose_latency(const SimCall *c, bool simulated)
+{
+    const SimRequest *r = &c->r;
+    SimDisk *disk = r->disk;
+    int64_t min_ns, max_ns, ns = -1;
+
+    qemu_mutex_lock(&disk->power->lock);
+    min_ns = disk->min_ns;
+    max_ns = disk->max_ns;
+    if (disk->pace == SIM_PACE_DEFAULT) {
+        min_ns = simulated ? DEFAULT_MIN_NS : 0;
+        max_ns = simulated ? DEFAULT_MAX_NS : 0;
+    }
+    if (disk->pace != SIM_PACE_INSTANT) {
+        ns = min_ns;
+        ns += max_ns > min_ns ? (int64_t)sim_random_below(disk->power, max_ns - min_ns + 1) : 0;
+        if (r->op != SIM_FLUSH && r->offset < disk->slow_offset + disk->slow_bytes &&
+            r->offset + r->bytes > disk->slow_offset) {
+            ns += disk->slow_ns;
+        }
+    }
+    qemu_mutex_unlock(&disk->power->lock);
+    return ns;
+}
+
 /* Gives the thread to others for as long as the request takes. */
 static void coroutine_fn wait_for_disk(SimCall *c)
 {
-    SimDisk *disk = c->r.disk;
     AioSim *sim = aio_sim_current();
-    int64_t min_ns, max_ns, ns;
-    SimPace pace;
+    int64_t ns = choose_latency(c, sim != NULL);
 
-    qemu_mutex_lock(&disk->power->lock);
-    pace = disk->pace;
-    min_ns = disk->min_ns;
-    max_ns = disk->max_ns;
-    if (pace == SIM_PACE_DEFAULT && sim) {
-        min_ns = DEFAULT_MIN_NS;
-        max_ns = DEFAULT_MAX_NS;
-    }
-    ns = pace == SIM_PACE_INSTANT || max_ns == 0
-             ? 0 : min_ns + (int64_t)sim_random_below(disk->power, max_ns - min_ns + 1);
-    qemu_mutex_unlock(&disk->power->lock);
-
-    if (pace == SIM_PACE_INSTANT) {
+    if (ns < 0) {
         return;
     }
     c->co = qemu_coroutine_self();
@@ -360,8 +372,9 @@ static int coroutine_fn sim_truncate(BlockDriverState *bs, int64_t offset, bool 
     SimDisk *disk = disk_of(bs);
     int ret;
 
-    if (prealloc != PREALLOC_MODE_OFF) {
-        error_setg(errp, "Simulated disks have no preallocation");
+    /* Space is there anyway. */
+    if (prealloc == PREALLOC_MODE_METADATA) {
+        error_setg(errp, "Simulated disks have no metadata to preallocate");
         return -ENOTSUP;
     }
     if (disk->config.fixed) {

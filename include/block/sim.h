@@ -99,6 +99,8 @@ void sim_disk_set_discard(SimDisk *disk, SimDiscard discard);
  * set: 1 to 100 us in a simulated context, one turn of the loop otherwise.
  */
 void sim_disk_set_latency(SimDisk *disk, int64_t min_ns, int64_t max_ns);
+/* Those that touch [@offset, +@bytes) take @ns longer. @bytes 0: none do. */
+void sim_disk_set_slow_range(SimDisk *disk, int64_t offset, int64_t bytes, int64_t ns);
 /* Requests end at once, without a yield. The quickest; nothing is ever in flight. */
 void sim_disk_set_instant(SimDisk *disk);
 

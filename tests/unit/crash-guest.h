@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest of a disk that may fail (crash-disk.h): random requests, some at the same time, and
+ * A guest of a disk that may fail (crash-sim.h): random requests, some at the same time, and
  * what may be read afterwards. Each sector is filled with one byte, and for each the guest
  * knows all values that it may have by now: what was last written and flushed, and
  * everything that was tried since. Requests for the same sector are never under way together.
@@ -8,10 +8,11 @@
 #ifndef TESTS_CRASH_GUEST_H
 #define TESTS_CRASH_GUEST_H
 
-#include "crash-disk.h"
+#include "crash-sim.h"
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
 #include "block/block-image.h"
+#include "qemu/aio-sim.h"
 #include "qemu/main-loop.h"
 
 #define GUEST_MAX    (3 << 20) /* bytes: the disk after it has grown */
@@ -44,7 +45,7 @@ static const GuestVariant guest_variants[] = {
 };
 
 typedef enum GuestKind {
-    GUEST_WRITE, GUEST_ZERO, GUEST_DISCARD, GUEST_GROW, GUEST_SHRINK, GUEST_FLUSH
+    GUEST_WRITE, GUEST_COMPRESSED, GUEST_ZERO, GUEST_DISCARD, GUEST_GROW, GUEST_SHRINK, GUEST_FLUSH
 } GuestKind;
 
 typedef struct GuestEvent {
@@ -68,6 +69,7 @@ typedef struct Guest {
     const GuestVariant *v;
     CrashDisk *disk;
     BlockBackend *blk;
+    AioSim *sim;
     GRand *r;
     GArray *history; /* of GuestEvent */
     GuestFlight flights[GUEST_DEPTH];
@@ -93,6 +95,7 @@ static inline void guest_create(const GuestVariant *v, char **image, gsize *leng
     g_unlink(path);
 }
 
+/* From here to guest_destroy() the main loop is simulated: all that happens is the seed's. */
 static inline void guest_init(Guest *g, const GuestVariant *v, CrashDisk *disk, uint32_t seed)
 {
     *g = (Guest){ .v = v, .disk = disk, .r = g_rand_new_with_seed(seed),
@@ -101,10 +104,12 @@ static inline void guest_init(Guest *g, const GuestVariant *v, CrashDisk *disk, 
     for (int i = 0; i < GUEST_DEPTH; i++) {
         g->flights[i].g = g;
     }
+    g->sim = aio_sim_begin(qemu_get_aio_context(), seed);
 }
 
 static inline void guest_destroy(Guest *g)
 {
+    aio_sim_end(g->sim);
     g_rand_free(g->r);
     g_array_free(g->history, true);
 }
@@ -113,9 +118,9 @@ static inline void guest_destroy(Guest *g)
 
 static inline guint guest_begin(Guest *g, GuestKind kind, unsigned first, unsigned count)
 {
-    GuestEvent e = { kind, ++g->disk->now, 0, first, count, 0 };
+    GuestEvent e = { kind, crash_tick(g->disk), 0, first, count, 0 };
 
-    if (kind == GUEST_WRITE) {
+    if (kind == GUEST_WRITE || kind == GUEST_COMPRESSED) {
         e.value = ++g->next_value ? g->next_value : ++g->next_value;
     }
     g_array_append_val(g->history, e);
@@ -124,8 +129,9 @@ static inline guint guest_begin(Guest *g, GuestKind kind, unsigned first, unsign
 
 static inline void guest_end(Guest *g, guint event, int ret)
 {
-    g->disk->now++;
-    g_array_index(g->history, GuestEvent, event).end = ret < 0 ? 0 : g->disk->now;
+    unsigned now = crash_tick(g->disk);
+
+    g_array_index(g->history, GuestEvent, event).end = ret < 0 ? 0 : now;
 }
 
 static inline void guest_landed(void *opaque, int ret)
@@ -183,10 +189,12 @@ static inline void guest_start(Guest *g, GuestKind kind, unsigned first, unsigne
     f->event = guest_begin(g, kind, first, count);
     switch (kind) {
     case GUEST_WRITE:
+    case GUEST_COMPRESSED:
         f->buf = g_malloc(bytes);
         memset(f->buf, g_array_index(g->history, GuestEvent, f->event).value, bytes);
         qemu_iovec_init_buf(&f->qiov, f->buf, bytes);
-        blk_aio_pwritev(g->blk, offset, &f->qiov, 0, guest_landed, f);
+        blk_aio_pwritev(g->blk, offset, &f->qiov,
+                        kind == GUEST_COMPRESSED ? BDRV_REQ_WRITE_COMPRESSED : 0, guest_landed, f);
         break;
     case GUEST_ZERO:
         blk_aio_pwrite_zeroes(g->blk, offset, bytes,
@@ -201,19 +209,11 @@ static inline void guest_start(Guest *g, GuestKind kind, unsigned first, unsigne
     }
 }
 
-/* Alone: which thread compresses first must not change what a seed does. */
 static inline void guest_compressed(Guest *g)
 {
     unsigned per = g->v->cluster / CRASH_SECTOR;
-    unsigned first = g_rand_int_range(g->r, 0, g->sectors / per) * per;
-    g_autofree uint8_t *buf = g_malloc(g->v->cluster);
-    guint e;
 
-    guest_wait_all(g);
-    e = guest_begin(g, GUEST_WRITE, first, per);
-    memset(buf, g_array_index(g->history, GuestEvent, e).value, g->v->cluster);
-    guest_end(g, e, blk_pwrite(g->blk, (int64_t)first * CRASH_SECTOR, g->v->cluster, buf,
-                               BDRV_REQ_WRITE_COMPRESSED));
+    guest_start(g, GUEST_COMPRESSED, g_rand_int_range(g->r, 0, g->sectors / per) * per, per);
 }
 
 static inline void guest_resize(Guest *g, unsigned sectors)
@@ -393,15 +393,6 @@ static inline void guest_check(const Guest *g, CrashDisk *d, BdrvCheckMode fix)
     blk_unref(blk);
 }
 
-/*
- * Does the image say that its refcounts are behind? No check then: one that repairs has to
- * come first, and whoever opens it for writing makes one.
- */
-static inline bool guest_is_dirty(const CrashDisk *d)
-{
-    return d->data[7] >= 3 && (d->data[79] & 1);
-}
-
 /* The image is whole, holds what it has to, and can be written to again. */
 static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
 {
@@ -409,7 +400,8 @@ static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
     BlockBackend *blk;
     int64_t length;
 
-    if (!guest_is_dirty(d)) {
+    /* If its refcounts are behind, whoever opens it for writing repairs it first. */
+    if (!crash_says_dirty(d)) {
         guest_check(g, d, 0);
     }
     blk = crash_open_qcow2(d, g->v->open, BDRV_O_RDWR | BDRV_O_UNMAP, &error_abort);
@@ -423,7 +415,7 @@ static inline void guest_examine(const Guest *g, CrashDisk *d, unsigned time)
     }
     g_assert_cmpint(blk_flush(blk), ==, 0);
     blk_unref(blk);
-    g_assert_false(guest_is_dirty(d));
+    g_assert_false(crash_says_dirty(d));
     guest_check(g, d, 0);
     guest_check(g, d, BDRV_FIX_LEAKS);
 }

@@ -69,7 +69,7 @@ static void power_cuts(gconstpointer data)
     disk = crash_disk_new((uint8_t *)image, length);
     guest_init(&g, v, disk, seed);
     g_assert_true(fill(&g));
-    begin = disk->now;
+    begin = crash_now(disk);
     for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
         g_assert_cmpint(change(&g, changes[i]), ==, 0);
         guest_compare(&g, g.blk, GUEST_ALL);
@@ -78,10 +78,10 @@ static void power_cuts(gconstpointer data)
     guest_wait_all(&g);
     blk_unref(g.blk);
     for (int i = 0; i < CUTS; i++) {
-        unsigned time = g_rand_int_range(g.r, begin, disk->now + 1);
+        unsigned time = g_rand_int_range(g.r, begin, crash_now(disk) + 1);
         CrashDisk *cut = crash_cut(disk, time, g.r);
 
-        g_test_message("guest %u: power cut at %u of %u to %u", seed, time, begin, disk->now);
+        g_test_message("guest %u: power cut at %u of %u to %u", seed, time, begin, crash_now(disk));
         guest_examine(&g, cut, time);
         crash_disk_free(cut);
     }
@@ -109,7 +109,7 @@ static bool fail_at(const GuestVariant *v, const char *image, gsize length, uint
     failed = disk->calls >= disk->fail_at;
     blk_unref(g.blk);
     disk->fail_at = 0;
-    guest_examine(&g, disk, disk->now);
+    guest_examine(&g, disk, crash_now(disk));
     guest_destroy(&g);
     crash_disk_free(disk);
     return failed;

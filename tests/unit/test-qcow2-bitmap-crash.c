@@ -8,6 +8,7 @@
 #include "crash-guest.h"
 
 #include "block/dirty-bitmap.h"
+#include "qemu/timer.h"
 
 #define STEPS    25
 #define SESSIONS 4
@@ -72,12 +73,6 @@ static void create(Bitmaps *t, const GuestVariant *v)
         }
     }
     blk_unref(blk);
-}
-
-/* The disk as it is now, with nothing to be lost. */
-static CrashDisk *settled(const CrashDisk *d)
-{
-    return crash_disk_new(d->data, d->length);
 }
 
 /* --- what happens --- */
@@ -216,7 +211,7 @@ static void go_on(const Bitmaps *t, CrashDisk *d)
 /* @first: what create() made. */
 static void start(Bitmaps *t, const Bitmaps *first, uint32_t seed)
 {
-    *t = (Bitmaps){ .v = first->v, .r = g_rand_new_with_seed(seed), .disk = settled(first->disk),
+    *t = (Bitmaps){ .v = first->v, .r = g_rand_new_with_seed(seed), .disk = crash_disk_settled(first->disk),
                     .backing = g_strdup(first->backing) };
     examine(t, t->disk, true);
 }
@@ -240,10 +235,10 @@ static void power_cuts(gconstpointer data)
         examine(&t, t.disk, true);
     }
     for (int i = 0; i < (g_test_slow() ? 3000 : 60); i++) {
-        unsigned time = g_rand_int_range(t.r, 0, t.disk->now + 1);
+        unsigned time = g_rand_int_range(t.r, 0, crash_now(t.disk) + 1);
         CrashDisk *cut = crash_cut(t.disk, time, t.r);
 
-        g_test_message("seed %u: power cut %d at %u of %u", seed, i, time, t.disk->now);
+        g_test_message("seed %u: power cut %d at %u of %u", seed, i, time, crash_now(t.disk));
         examine(&t, cut, false);
         go_on(&t, cut);
         crash_disk_free(cut);
@@ -277,7 +272,7 @@ static void first_and_last(gconstpointer data)
         }
         blk_unref(blk);
     }
-    for (unsigned time = 0; time <= t.disk->now; time++) {
+    for (unsigned time = 0; time <= crash_now(t.disk); time++) {
         for (int i = 0; i < 5; i++) {
             CrashDisk *cut = crash_cut(t.disk, time, t.r);
             BdrvDirtyBitmap *b;
@@ -308,7 +303,7 @@ static bool fail_at(const Bitmaps *first, uint32_t seed, CrashFault fault, unsig
     session(&t);
     failed = t.disk->calls >= call;
     t.disk->fail_at = 0;
-    cut = crash_cut(t.disk, t.disk->now, t.r);
+    cut = crash_cut(t.disk, crash_now(t.disk), t.r);
     examine(&t, cut, false);
     crash_disk_free(cut);
     examine(&t, t.disk, false);
@@ -357,7 +352,7 @@ static void stored_while_written(void)
 
         guest_init(&g, &v, disk, seed + round);
         g.blk = crash_open_qcow2(disk, v.open, FLAGS, &error_abort);
-        disk->header_delay = 100;
+        sim_disk_set_slow_range(disk->disk, 0, CRASH_SECTOR, 5 * SCALE_MS);
         g_assert_nonnull(add(g.blk, 4096, "b"));
         /* All L2 tables, as storing keeps writes waiting that need a new one. */
         for (unsigned at = 0; at < g.sectors; at += 64) {

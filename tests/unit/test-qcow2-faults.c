@@ -38,10 +38,10 @@ static bool fail_at(const GuestVariant *v, const char *image, gsize length, uint
     }
     failed = disk->calls >= call;
     disk->fail_at = 0;
-    cut = crash_cut(disk, disk->now, g.r);
-    guest_examine(&g, cut, disk->now);
+    cut = crash_cut(disk, crash_now(disk), g.r);
+    guest_examine(&g, cut, crash_now(disk));
     crash_disk_free(cut);
-    guest_examine(&g, disk, disk->now);
+    guest_examine(&g, disk, crash_now(disk));
     guest_destroy(&g);
     crash_disk_free(disk);
     return failed;

@@ -6,7 +6,7 @@
  * image is whole but for what a repair mends, and every sector reads as before the operation or as
  * after it. --seed replays a failure; -m slow leaves no call out.
  */
-#include "crash-disk.h"
+#include "crash-sim.h"
 #include "ram-driver.h"
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
@@ -20,10 +20,16 @@
 #define UNIT    (32 << 10) /* bytes: a multiple of all cluster sizes */
 #define FLAGS   (BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP)
 
+/* The bytes of a disk at rest. */
+typedef struct Image {
+    uint8_t *data;
+    int64_t length;
+} Image;
+
 typedef struct Operation {
     const char *name;
     void (*prepare)(BlockBackend *blk); /* further, on a disk that works */
-    void (*damage)(CrashDisk *disk);    /* of the image at rest */
+    void (*damage)(Image *image);    /* of the image at rest */
     int (*run)(BlockBackend *blk);
     int flags;
     const char *create; /* more options */
@@ -62,7 +68,6 @@ static BlockBackend *try_open(const Variant *v, const Operation *op, CrashDisk *
     ram_disk_to_open = op->backing ? base : NULL;
     blk = crash_open_qcow2(disk, more, flags, NULL);
     ram_disk_to_open = NULL;
-    crash_disk_to_open = NULL;
     return blk;
 }
 
@@ -139,7 +144,7 @@ static void fill(const Operation *op, BlockBackend *blk)
 }
 
 /* The bytes of the image that all runs begin with. */
-static CrashDisk *create(const Variant *v, const Operation *op)
+static Image create(const Variant *v, const Operation *op)
 {
     BlockOptions *o = blk_options_new();
     g_autofree char *path = NULL, *image = NULL;
@@ -147,7 +152,8 @@ static CrashDisk *create(const Variant *v, const Operation *op)
                                             op->create ? "," : "", op->create ? op->create : "",
                                             op->backing ? ",backing_file=b,backing_fmt=raw" : "");
     int fd = g_file_open_tmp("test-qcow2-operation-XXXXXX", &path, NULL);
-    CrashDisk *disk, *rest;
+    CrashDisk *disk;
+    Image rest;
     BlockBackend *blk;
     gsize length;
 
@@ -160,11 +166,12 @@ static CrashDisk *create(const Variant *v, const Operation *op)
     blk = try_open(v, op, disk, FLAGS);
     fill(op, blk);
     blk_unref(blk);
-    rest = crash_disk_new(disk->data, disk->length);
+    rest.length = sim_disk_length(disk->disk);
+    rest.data = g_malloc(rest.length);
+    sim_disk_peek(disk->disk, 0, rest.data, rest.length);
     crash_disk_free(disk);
     if (op->damage) {
-        op->damage(rest);
-        memcpy(rest->initial, rest->data, rest->length);
+        op->damage(&rest);
     }
     return rest;
 }
@@ -200,11 +207,6 @@ static void compare(const Contents *c, const Contents *before, const Contents *a
     }
 }
 
-static bool says_dirty(const CrashDisk *d)
-{
-    return d->data[7] >= 3 && (d->data[79] & 1);
-}
-
 static void quietly(int *saved)
 {
     int null = open("/dev/null", O_WRONLY);
@@ -223,7 +225,7 @@ static void loudly(int saved)
 /* Whole, at once or after a repair, which has nothing left to say the second time. */
 static void examine(const Variant *v, const Operation *op, CrashDisk *disk, Contents *c)
 {
-    bool may_be_damaged = op->damage || says_dirty(disk);
+    bool may_be_damaged = op->damage || crash_says_dirty(disk);
     int saved;
 
     for (int pass = may_be_damaged ? 1 : 0; pass < 3; pass++) {
@@ -275,7 +277,7 @@ static RamDisk *new_base(void)
 }
 
 /* False: the run was over before that call. */
-static bool fail_at(const Variant *v, const Operation *op, const CrashDisk *image, CrashFault fault,
+static bool fail_at(const Variant *v, const Operation *op, const Image *image, CrashFault fault,
                     unsigned call, const Contents *before, const Contents *after)
 {
     CrashDisk *disk = crash_disk_new(image->data, image->length);
@@ -305,12 +307,13 @@ static void every_call_fails(gconstpointer data)
 {
     const Case *k = data;
     bool first = k->v == variants;
-    CrashDisk *image, *whole;
+    CrashDisk *whole;
+    Image image;
     Contents before, after;
 
     base = new_base();
     image = create(k->v, k->op);
-    whole = crash_disk_new(image->data, image->length);
+    whole = crash_disk_new(image.data, image.length);
     g_assert_cmpint(run(k->v, k->op, whole), ==, 0);
     examine(k->v, k->op, whole, &after);
     crash_disk_free(whole);
@@ -318,7 +321,7 @@ static void every_call_fails(gconstpointer data)
     if (!k->op->damage) {
         BlockBackend *blk;
 
-        whole = crash_disk_new(image->data, image->length);
+        whole = crash_disk_new(image.data, image.length);
         blk = try_open(k->v, k->op, whole, 0);
         read_contents(blk, &before);
         blk_unref(blk);
@@ -328,11 +331,11 @@ static void every_call_fails(gconstpointer data)
     for (int fault = 0; fault < CRASH_FAULTS; fault++) {
         unsigned call = 1, step = fault == CRASH_EIO_NOT_DONE && first ? 8 : 80;
 
-        while (fail_at(k->v, k->op, image, fault, call, &before, &after)) {
+        while (fail_at(k->v, k->op, &image, fault, call, &before, &after)) {
             call += g_test_slow() ? 1 : g_test_rand_int_range(1, step);
         }
     }
-    crash_disk_free(image);
+    g_free(image.data);
 }
 
 /* --- operations --- */
@@ -517,7 +520,7 @@ static int repair(BlockBackend *blk)
 
 /* --- damage --- */
 
-static uint8_t *at_field(CrashDisk *d, size_t field)
+static uint8_t *at_field(Image *d, size_t field)
 {
     uint64_t offset = qcow2_be64(d->data + field);
 
@@ -527,7 +530,7 @@ static uint8_t *at_field(CrashDisk *d, size_t field)
 
 #define AT(field) offsetof(Qcow2DiskHeader, field)
 
-static uint8_t *first_l2(CrashDisk *d)
+static uint8_t *first_l2(Image *d)
 {
     uint8_t *l1 = at_field(d, AT(l1_table_offset));
 
@@ -535,7 +538,7 @@ static uint8_t *first_l2(CrashDisk *d)
 }
 
 /* Counters of the first block, whichever their width: all in use, most of them wrongly. */
-static void leak_clusters(CrashDisk *d)
+static void leak_clusters(Image *d)
 {
     uint8_t *table = at_field(d, AT(refcount_table_offset));
     uint64_t cluster = UINT64_C(1) << qcow2_be32(d->data + AT(cluster_bits));
@@ -546,26 +549,26 @@ static void leak_clusters(CrashDisk *d)
     }
 }
 
-static void lose_refcount_block(CrashDisk *d)
+static void lose_refcount_block(Image *d)
 {
     memset(at_field(d, AT(refcount_table_offset)), 0, 8);
 }
 
-static void place_refcount_block_outside(CrashDisk *d)
+static void place_refcount_block_outside(Image *d)
 {
     uint64_t end = ROUND_UP(d->length, UINT64_C(1) << qcow2_be32(d->data + AT(cluster_bits)));
 
     qcow2_put_be64(at_field(d, AT(refcount_table_offset)), end + (end >> 1 & ~UINT64_C(0xfffff)));
 }
 
-static void flip_copied_flags(CrashDisk *d)
+static void flip_copied_flags(Image *d)
 {
     first_l2(d)[0] ^= 0x80;
     at_field(d, AT(l1_table_offset))[0] ^= 0x80;
 }
 
 /* The first entry: preallocated zeroes, at a place that no cluster can have. */
-static void misplace_zero_cluster(CrashDisk *d)
+static void misplace_zero_cluster(Image *d)
 {
     uint8_t *l2 = first_l2(d);
     bool extended = d->data[79] & QCOW2_INCOMPAT_EXTL2;
@@ -579,7 +582,7 @@ static void misplace_zero_cluster(CrashDisk *d)
 }
 
 /* The first snapshot has no extra data, which version 3 asks for: id and name follow at once. */
-static void cut_snapshot_entry(CrashDisk *d)
+static void cut_snapshot_entry(Image *d)
 {
     uint8_t *e = at_field(d, AT(snapshots_offset));
     uint32_t extra = qcow2_be32(e + offsetof(Qcow2DiskSnapshot, extra_data_size));
@@ -590,13 +593,13 @@ static void cut_snapshot_entry(CrashDisk *d)
                    qcow2_be16(e + offsetof(Qcow2DiskSnapshot, name_size)) + extra - 8);
 }
 
-static void mark_dirty(CrashDisk *d)
+static void mark_dirty(Image *d)
 {
     d->data[79] |= QCOW2_INCOMPAT_DIRTY;
     leak_clusters(d);
 }
 
-static void lose_everything_counted(CrashDisk *d)
+static void lose_everything_counted(Image *d)
 {
     uint8_t *table = at_field(d, AT(refcount_table_offset));
     uint64_t cluster = UINT64_C(1) << qcow2_be32(d->data + AT(cluster_bits));

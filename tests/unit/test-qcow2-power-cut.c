@@ -19,7 +19,7 @@ static unsigned choose_time(const Guest *g)
         e = &g_array_index(g->history, GuestEvent, g_rand_int_range(g->r, 0, g->history->len));
     }
     return e->kind == GUEST_FLUSH && e->end ? g_rand_int_range(g->r, e->begin, e->end + 1)
-                                            : g_rand_int_range(g->r, 0, g->disk->now + 1);
+                                            : g_rand_int_range(g->r, 0, crash_now(g->disk) + 1);
 }
 
 static void power_cuts(gconstpointer data)
@@ -37,12 +37,12 @@ static void power_cuts(gconstpointer data)
     g_assert_true(guest_run(&g, STEPS));
     guest_compare(&g, g.blk, GUEST_ALL);
     blk_unref(g.blk);
-    g_test_message("guest %u: %u events on the disk", seed, disk->log->len);
+    g_test_message("guest %u: until %u", seed, crash_now(disk));
     for (int i = 0; i < CUTS; i++) {
         unsigned time = choose_time(&g);
         CrashDisk *cut = crash_cut(disk, time, g.r);
 
-        g_test_message("power cut %d at %u of %u", i, time, disk->now);
+        g_test_message("power cut %d at %u of %u", i, time, crash_now(disk));
         guest_examine(&g, cut, time);
         crash_disk_free(cut);
     }

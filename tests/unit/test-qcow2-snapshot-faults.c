@@ -9,7 +9,7 @@
  * wrong; version 2 has no mark. Apart from those there are leaks at worst. --seed replays a
  * failure; -m slow tries every call.
  */
-#include "crash-disk.h"
+#include "crash-sim.h"
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
 #include "block/qcow2.h"
@@ -188,9 +188,9 @@ static bool run_guest(Guest *g)
         State *to = &g->states[g->nb_states];
 
         *to = g->states[g->nb_states - 1];
-        to->begin = ++g->file->now;
+        to->begin = crash_tick(g->file);
         g->failed = one_step(g, to, i) < 0;
-        to->end = ++g->file->now;
+        to->end = crash_tick(g->file);
         g->nb_states += !g->failed;
     }
     return g->blk;
@@ -401,15 +401,15 @@ static void power_cuts(gconstpointer data)
     g_assert_true(run_guest(&g) && !g.failed);
     blk_unref(g.blk);
     for (int i = 0; i < CUTS; i++) {
-        unsigned time = rnd(&g, g.file->now + 1);
+        unsigned time = rnd(&g, crash_now(g.file) + 1);
         CrashDisk *cut = crash_cut(g.file, time, g.r);
         int k = 0;
 
         while (k + 1 < g.nb_states && g.states[k + 1].end <= time) {
             k++;
         }
-        g_test_message("guest %u: power cut at %u of %u, after step %d", seed, time, g.file->now,
-                       k);
+        g_test_message("guest %u: power cut at %u of %u, after step %d", seed, time,
+                       crash_now(g.file), k);
         examine(&g, cut, &g.states[k],
                 &g.states[k + 1 < g.nb_states && g.states[k + 1].begin <= time ? k + 1 : k]);
         crash_disk_free(cut);
