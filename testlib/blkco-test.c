@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "block/block-image.h"
+#include "qemu/thread.h"
 #include "qemu/timer.h"
 
 #define DEFAULT_DISK_SIZE  (INT64_C(64) << 20)
@@ -43,27 +44,29 @@ void blkco_frame_say(const char *text)
 /* --- the watchdog --- */
 
 typedef struct Watchdog {
-    GMutex lock;
-    GCond cond;
+    QemuMutex lock;
+    QemuCond cond;
     bool over;
     unsigned seconds;
-    GThread *thread;
+    QemuThread thread;
 } Watchdog;
 
-static gpointer watch(gpointer data)
+static void *watch(void *opaque)
 {
-    Watchdog *w = data;
-    gint64 end = g_get_monotonic_time() + w->seconds * G_TIME_SPAN_SECOND;
+    Watchdog *w = opaque;
+    gint64 end = g_get_monotonic_time() + w->seconds * G_TIME_SPAN_SECOND, left;
 
-    g_mutex_lock(&w->lock);
+    qemu_mutex_lock(&w->lock);
     while (!w->over) {
-        if (!g_cond_wait_until(&w->cond, &w->lock, end) && !w->over) {
+        left = end - g_get_monotonic_time();
+        if (left <= 0) {
             fprintf(stderr, "blkco-test: the deadline of %u s has passed; the test hangs, or has "
                     "too much to do\n", w->seconds);
             abort();
         }
+        qemu_cond_timedwait(&w->cond, &w->lock, (int)MIN(left / 1000 + 1, 1000000));
     }
-    g_mutex_unlock(&w->lock);
+    qemu_mutex_unlock(&w->lock);
     return NULL;
 }
 
@@ -71,20 +74,20 @@ static void watchdog_start(Watchdog *w, unsigned seconds)
 {
     w->over = false;
     w->seconds = seconds ? seconds : DEFAULT_TIMEOUT_S;
-    g_mutex_init(&w->lock);
-    g_cond_init(&w->cond);
-    w->thread = g_thread_new("watchdog", watch, w);
+    qemu_mutex_init(&w->lock);
+    qemu_cond_init(&w->cond);
+    qemu_thread_create(&w->thread, "watchdog", watch, w, QEMU_THREAD_JOINABLE);
 }
 
 static void watchdog_stop(Watchdog *w)
 {
-    g_mutex_lock(&w->lock);
+    qemu_mutex_lock(&w->lock);
     w->over = true;
-    g_cond_signal(&w->cond);
-    g_mutex_unlock(&w->lock);
-    g_thread_join(w->thread);
-    g_mutex_clear(&w->lock);
-    g_cond_clear(&w->cond);
+    qemu_cond_signal(&w->cond);
+    qemu_mutex_unlock(&w->lock);
+    qemu_thread_join(&w->thread);
+    qemu_mutex_destroy(&w->lock);
+    qemu_cond_destroy(&w->cond);
 }
 
 /* --- image and disk --- */

@@ -5,7 +5,7 @@
 #include "block/drivers/sim-internal.h"
 
 /* References to all supplies, and what is in the table: names of all disks. */
-static GMutex names_lock;
+static QemuMutex names_lock = { .lock = PTHREAD_MUTEX_INITIALIZER, .initialized = true };
 static GHashTable *names; /* name -> SimDisk */
 static uint64_t names_made;
 
@@ -64,9 +64,9 @@ static void power_free(SimPower *power)
 
 SimPower *sim_power_ref(SimPower *power)
 {
-    g_mutex_lock(&names_lock);
+    qemu_mutex_lock(&names_lock);
     power->refs++;
-    g_mutex_unlock(&names_lock);
+    qemu_mutex_unlock(&names_lock);
     return power;
 }
 
@@ -77,12 +77,12 @@ void sim_power_unref(SimPower *power)
     if (!power) {
         return;
     }
-    g_mutex_lock(&names_lock);
+    qemu_mutex_lock(&names_lock);
     last = --power->refs == 0;
     for (guint i = 0; last && i < power->disks->len; i++) {
         g_hash_table_remove(names, ((SimDisk *)g_ptr_array_index(power->disks, i))->name);
     }
-    g_mutex_unlock(&names_lock);
+    qemu_mutex_unlock(&names_lock);
     if (last) {
         power_free(power);
     }
@@ -204,7 +204,7 @@ SimDisk *sim_disk_new(SimPower *power, const char *name, int64_t size, Error **e
         error_setg(errp, "The size of a simulated disk is out of range");
         return NULL;
     }
-    g_mutex_lock(&names_lock);
+    qemu_mutex_lock(&names_lock);
     qemu_mutex_lock(&power->lock);
     if (name && names && g_hash_table_contains(names, name)) {
         error_setg(errp, "There is a simulated disk '%s' already", name);
@@ -214,28 +214,28 @@ SimDisk *sim_disk_new(SimPower *power, const char *name, int64_t size, Error **e
         sim_bytes_set_length(&disk->initial, size);
     }
     qemu_mutex_unlock(&power->lock);
-    g_mutex_unlock(&names_lock);
+    qemu_mutex_unlock(&names_lock);
     return disk;
 }
 
 void sim_power_add_disks(SimPower *power, unsigned n)
 {
-    g_mutex_lock(&names_lock);
+    qemu_mutex_lock(&names_lock);
     qemu_mutex_lock(&power->lock);
     while (power->disks->len < n) {
         add_disk(power, make_name());
     }
     qemu_mutex_unlock(&power->lock);
-    g_mutex_unlock(&names_lock);
+    qemu_mutex_unlock(&names_lock);
 }
 
 SimDisk *sim_disk_find(const char *name)
 {
     SimDisk *disk;
 
-    g_mutex_lock(&names_lock);
+    qemu_mutex_lock(&names_lock);
     disk = names ? g_hash_table_lookup(names, name) : NULL;
-    g_mutex_unlock(&names_lock);
+    qemu_mutex_unlock(&names_lock);
     return disk;
 }
 
@@ -243,14 +243,14 @@ SimDisk *sim_disk_get(const char *name, Error **errp)
 {
     SimDisk *disk;
 
-    g_mutex_lock(&names_lock);
+    qemu_mutex_lock(&names_lock);
     disk = names ? g_hash_table_lookup(names, name) : NULL;
     if (disk) {
         disk->power->refs++;
     } else {
         error_setg(errp, "There is no simulated disk '%s'", name);
     }
-    g_mutex_unlock(&names_lock);
+    qemu_mutex_unlock(&names_lock);
     return disk;
 }
 

@@ -7,6 +7,7 @@
 #include "block/sim.h"
 #include "qemu/aio-sim.h"
 #include "qemu/main-loop.h"
+#include "qemu/thread.h"
 
 #define S 512
 
@@ -717,6 +718,228 @@ static void test_qcow2_survives_cuts(void)
     sim_power_unref(power);
 }
 
+/* --- in virtual time --- */
+
+static AioContext *own_ctx, *sim_ctx;
+static AioSim *sim;
+
+static void begin_sim(uint64_t seed)
+{
+    own_ctx = qemu_get_current_aio_context();
+    sim_ctx = aio_context_new(&error_abort);
+    qemu_set_current_aio_context(sim_ctx);
+    sim = aio_sim_begin(sim_ctx, seed);
+}
+
+static void end_sim(void)
+{
+    aio_sim_end(sim);
+    qemu_set_current_aio_context(own_ctx);
+    aio_context_unref(sim_ctx);
+}
+
+static void test_latency_is_virtual(void)
+{
+    int64_t start;
+    uint8_t byte;
+
+    begin_sim(1);
+    setup(8 * S);
+    sim_disk_set_latency(disk, 5000000, 5000000);
+    start = aio_sim_now_ns(sim);
+    put(0, 1, 'a');
+    g_assert_cmpint(aio_sim_now_ns(sim) - start, ==, 5000000);
+    sim_disk_set_latency(disk, 100, 200);
+    sim_disk_set_slow_range(disk, 4 * S, S, INT64_C(3600000000000));
+    start = aio_sim_now_ns(sim);
+    g_assert_cmpint(blk_pread(blk, 5 * S, 1, &byte, 0), ==, 0);
+    g_assert_cmpint(aio_sim_now_ns(sim) - start, >=, 100);
+    g_assert_cmpint(aio_sim_now_ns(sim) - start, <=, 200);
+    g_assert_cmpint(blk_pread(blk, 5 * S - 1, 1, &byte, 0), ==, 0);
+    g_assert_cmpint(aio_sim_now_ns(sim) - start, >=, INT64_C(3600000000000));
+    start = aio_sim_now_ns(sim);
+    sim_disk_set_instant(disk);
+    put(4, 1, 'b');
+    g_assert_cmpint(aio_sim_now_ns(sim), ==, start);
+    teardown();
+    end_sim();
+}
+
+typedef struct Landing {
+    unsigned number;
+    int ret;
+    GString *order;
+} Landing;
+
+static void landed(void *opaque, int ret)
+{
+    Landing *l = opaque;
+
+    l->ret = ret;
+    g_string_append_c(l->order, 'a' + l->number);
+}
+
+/* Eight writes at once, of which power is cut under the last; how they ended, as letters. */
+static char *order_of_eight(uint64_t seed, bool cut)
+{
+    static uint8_t bufs[8][S];
+    QEMUIOVector qiov[8];
+    Landing landing[8];
+    GString *order = g_string_new(NULL);
+
+    begin_sim(seed);
+    power = sim_power_new(seed);
+    disk = sim_disk_new(power, NULL, 8 * S, &error_abort);
+    blk = sim_disk_open(disk, NULL, BDRV_O_RDWR, &error_abort);
+    for (int i = 0; i < 8; i++) {
+        landing[i] = (Landing){ i, 1, order };
+        memset(bufs[i], 'a' + i, S);
+        qemu_iovec_init_buf(&qiov[i], bufs[i], S);
+        blk_aio_pwritev(blk, i * S, &qiov[i], 0, landed, &landing[i]);
+    }
+    if (cut) {
+        while (order->len < 4) {
+            aio_poll(sim_ctx, true);
+        }
+        sim_power_cut(power);
+    }
+    while (order->len < 8) {
+        aio_poll(sim_ctx, true);
+    }
+    for (int i = 0; i < 8; i++) {
+        bool late = cut && strchr(order->str, 'a' + i) - order->str >= 4;
+
+        g_assert_cmpint(landing[i].ret, ==, late ? -EIO : 0);
+    }
+    blk_unref(blk);
+    if (cut) {
+        g_autoptr(SimCut) c = sim_cut_new(power, sim_power_now(power));
+        g_autofree char *all = after(sim_power_now(power), "all");
+        g_autofree char *last = sim_cut_describe(c, 7);
+
+        /* What was in flight can be there, and comes last in the list. */
+        g_assert_cmpint(sim_cut_n_pending(c), ==, 8);
+        g_assert_cmpstr(all, ==, "abcdefgh");
+        g_assert_nonnull(strstr(last, "in flight"));
+    }
+    sim_power_unref(power);
+    end_sim();
+    return g_string_free(order, FALSE);
+}
+
+static void test_requests_end_in_the_seeds_order(void)
+{
+    g_autofree char *first = order_of_eight(5, false), *again = order_of_eight(5, false);
+    g_autofree char *other = order_of_eight(6, false);
+
+    g_assert_cmpstr(first, ==, again);
+    g_assert_cmpstr(first, !=, other);
+    g_assert_cmpstr(first, !=, "abcdefgh");
+}
+
+static void test_cut_hits_what_is_in_flight(void)
+{
+    g_autofree char *order = order_of_eight(g_test_rand_int(), true);
+
+    g_assert_cmpint(strlen(order), ==, 8);
+}
+
+static void test_cut_at_a_virtual_time(void)
+{
+    int written = 0;
+
+    begin_sim(1);
+    setup(1 << 20);
+    sim_disk_set_latency(disk, 1000, 1000);
+    sim_power_cut_at_ns(power, aio_sim_now_ns(sim) + 10000);
+    while (put_flags(written, 1, 'a', 0) == 0) {
+        written++;
+    }
+    g_assert_cmpint(written, ==, 10);
+    teardown();
+    end_sim();
+}
+
+/* --- several threads --- */
+
+static void *write_own_part(void *opaque)
+{
+    unsigned n = GPOINTER_TO_UINT(opaque);
+    uint8_t buf[3 * S], back[3 * S];
+
+    for (int i = 0; i < 300; i++) {
+        int64_t offset = (n * 1000 + i % 300 * 3) * S;
+
+        memset(buf, n * 50 + i, sizeof(buf));
+        g_assert_cmpint(blk_pwrite(blk, offset, sizeof(buf), buf, 0), ==, 0);
+        g_assert_cmpint(blk_pread(blk, offset, sizeof(back), back, 0), ==, 0);
+        g_assert_cmpmem(buf, sizeof(buf), back, sizeof(back));
+        if (i % 50 == 0) {
+            g_assert_cmpint(blk_flush(blk), ==, 0);
+        }
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_disk(void)
+{
+    QemuThread threads[4];
+
+    setup(4000 * S);
+    for (unsigned i = 0; i < 4; i++) {
+        qemu_thread_create(&threads[i], "writer", write_own_part, GUINT_TO_POINTER(i),
+                           QEMU_THREAD_JOINABLE);
+    }
+    for (int i = 0; i < 200; i++) {
+        SimCut *cut = sim_cut_new(power, sim_power_now(power));
+        SimState *state = sim_cut_state(cut, (SimChoice){ SIM_KEEP_RANDOM, 0, i });
+
+        sim_state_unref(state);
+        sim_cut_free(cut);
+        aio_poll(qemu_get_aio_context(), false);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        qemu_thread_join(&threads[i]);
+    }
+    teardown();
+}
+
+static void *change_copy(void *opaque)
+{
+    SimState *state = opaque;
+    uint64_t hash = sim_state_hash(state);
+
+    for (int i = 0; i < 100; i++) {
+        g_autoptr(SimPower) own = sim_power_new(0);
+        g_autoptr(SimState) changed = NULL;
+        uint8_t value = 'b' + i;
+
+        sim_power_load(own, state);
+        sim_disk_poke(sim_power_disk(own, 0), i * 4096 + 5, &value, 1);
+        changed = sim_power_state(own);
+        g_assert_cmpuint(sim_state_hash(changed), !=, hash);
+        g_assert_cmpuint(sim_state_hash(state), ==, hash);
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_state(void)
+{
+    QemuThread threads[4];
+    g_autoptr(SimState) state = NULL;
+
+    setup(1 << 20);
+    put(0, 2048, 'a');
+    state = sim_power_state(power);
+    for (unsigned i = 0; i < 4; i++) {
+        qemu_thread_create(&threads[i], "changer", change_copy, state, QEMU_THREAD_JOINABLE);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        qemu_thread_join(&threads[i]);
+    }
+    teardown();
+}
+
 /* --- the same seed, the same trace --- */
 
 typedef struct Job {
@@ -752,17 +975,13 @@ static void coroutine_fn job_entry(void *opaque)
 
 static char *run_with_seed(uint64_t seed)
 {
-    AioContext *ctx = aio_context_new(&error_abort);
-    AioContext *own = qemu_get_current_aio_context();
     enum { JOBS = 60 };
     Job jobs[JOBS];
     int left = JOBS;
     char *trace;
-    AioSim *sim;
     uint64_t random = seed;
 
-    qemu_set_current_aio_context(ctx);
-    sim = aio_sim_begin(ctx, seed);
+    begin_sim(seed);
     power = sim_power_new(seed);
     disk = sim_disk_new(power, NULL, 0, &error_abort);
     sim_power_set_trace(power, true);
@@ -778,7 +997,7 @@ static char *run_with_seed(uint64_t seed)
         qemu_coroutine_enter(qemu_coroutine_create(job_entry, &jobs[i]));
     }
     while (left) {
-        aio_poll(ctx, true);
+        aio_poll(sim_ctx, true);
     }
     for (int i = 0; i < JOBS; i++) {
         g_free(jobs[i].buf);
@@ -786,9 +1005,7 @@ static char *run_with_seed(uint64_t seed)
     blk_unref(blk);
     trace = sim_power_get_trace(power);
     sim_power_unref(power);
-    aio_sim_end(sim);
-    qemu_set_current_aio_context(own);
-    aio_context_unref(ctx);
+    end_sim();
     return trace;
 }
 
@@ -861,6 +1078,12 @@ int main(int argc, char **argv)
     g_test_add_func("/sim/fixed-disk-keeps-its-length", test_fixed_disk_keeps_its_length);
     g_test_add_func("/sim/export-and-import", test_export_and_import);
     g_test_add_func("/sim/qcow2-survives-cuts", test_qcow2_survives_cuts);
+    g_test_add_func("/sim/latency-is-virtual", test_latency_is_virtual);
+    g_test_add_func("/sim/requests-end-in-the-seeds-order", test_requests_end_in_the_seeds_order);
+    g_test_add_func("/sim/cut-hits-what-is-in-flight", test_cut_hits_what_is_in_flight);
+    g_test_add_func("/sim/cut-at-a-virtual-time", test_cut_at_a_virtual_time);
+    g_test_add_func("/sim/threads-share-a-disk", test_threads_share_a_disk);
+    g_test_add_func("/sim/threads-share-a-state", test_threads_share_a_state);
     g_test_add_func("/sim/same-seed-same-trace", test_same_seed_same_trace);
     g_test_add_func("/sim/long-runs-take-little-memory", test_long_runs_take_little_memory);
     return g_test_run();
