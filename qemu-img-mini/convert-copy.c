@@ -16,7 +16,7 @@
  * it copied below, and only what it refuses is read and written here. Zeroes within
  * the data of a source are copied as they are.
  *
- * Compressed data goes out by the cluster. The format keeps streams in the order in which the
+ * Compressed data goes out in whole clusters. The format keeps streams in the order in which the
  * writes arrive, so many may be under way at once, and the file is the same for any number.
  *
  * All coroutines run in the main thread; between two yields the state is one's own.
@@ -24,6 +24,7 @@
 #include "convert-copy.h"
 
 #include "qemu/osdep.h"
+#include "qemu/aio_task.h"
 #include "block/block-driver.h"
 #include "block/block-image.h"
 #include "qemu/coroutine.h"
@@ -47,6 +48,8 @@
  * there are if they are compressed.
  */
 #define IN_ORDER_WRITES 2
+/* Runs of compressed clusters of one chunk that are under way at once. */
+#define COMPRESSED_RUNS 16
 /* The survey of what there is to copy stops here: it must not take long itself. */
 #define SURVEY_MAX_EXTENTS 20000
 /*
@@ -437,7 +440,21 @@ static int coroutine_fn write_data(Copy *c, int64_t offset, int64_t bytes, const
                          c->job->compressed ? BDRV_REQ_WRITE_COMPRESSED : 0);
 }
 
-/* The next run in a buffer; what is compressed is not cut. */
+/* The same in clusters: they are all zeroes, or compressed as a whole. */
+static int64_t compressed_run_length(const Copy *c, const uint8_t *buf, int64_t bytes, bool *zero)
+{
+    int64_t cluster = c->job->compressed;
+    int64_t seen = MIN(cluster, bytes);
+
+    *zero = buffer_is_zero(buf, seen);
+    while (seen < bytes &&
+           buffer_is_zero(buf + seen, MIN(cluster, bytes - seen)) == *zero) {
+        seen += MIN(cluster, bytes - seen);
+    }
+    return seen;
+}
+
+/* The next run in a buffer. */
 static int64_t next_run(const Copy *c, const uint8_t *buf, int64_t offset, int64_t bytes,
                         bool *zero)
 {
@@ -446,8 +463,7 @@ static int64_t next_run(const Copy *c, const uint8_t *buf, int64_t offset, int64
         return bytes;
     }
     if (c->job->compressed) {
-        *zero = buffer_is_zero(buf, bytes);
-        return bytes;
+        return compressed_run_length(c, buf, bytes, zero);
     }
     return run_length(c, buf, offset, bytes, zero);
 }
@@ -470,15 +486,120 @@ static int coroutine_fn write_runs(Copy *c, const Chunk *chunk, const uint8_t *b
     return 0;
 }
 
+/* --- turns --- */
+
+static bool may_write(const Copy *c, uint64_t number)
+{
+    /* After a failure nobody waits, as the one to wait for may not come. */
+    return !c->job->in_order || c->failed ||
+           (c->next_write == number && c->writing < c->max_writing);
+}
+
+static void coroutine_fn wake_writers(Copy *c)
+{
+    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
+        Worker *w = &c->workers[i];
+        if (w->waiting && may_write(c, w->waiting_for)) {
+            aio_co_wake(g_steal_pointer(&w->waiting));
+        }
+    }
+}
+
+static void coroutine_fn begin_write(Copy *c, Worker *w, uint64_t number)
+{
+    while (!may_write(c, number)) {
+        w->waiting_for = number;
+        w->waiting = qemu_coroutine_self();
+        qemu_coroutine_yield();
+    }
+    c->writing++;
+}
+
+/* The next chunk may be written; its writer runs when this coroutine yields, having sent its write. */
+static void coroutine_fn pass_turn(Copy *c, uint64_t number)
+{
+    if (c->next_write == number) {
+        c->next_write++;
+        wake_writers(c);
+    }
+}
+
+static void coroutine_fn end_write(Copy *c, uint64_t number)
+{
+    c->writing--;
+    pass_turn(c, number);
+    wake_writers(c);
+}
+
+/* --- compressed runs --- */
+
+typedef struct RunTask {
+    AioTask task;
+    Copy *copy;
+    int64_t offset, bytes;
+    const uint8_t *buf;
+    int64_t *failed_at;
+} RunTask;
+
+static int coroutine_fn write_compressed_run(AioTask *task)
+{
+    RunTask *t = container_of(task, RunTask, task);
+    int ret = write_data(t->copy, t->offset, t->bytes, t->buf);
+
+    if (ret < 0) {
+        *t->failed_at = t->offset;
+    }
+    return ret;
+}
+
+/*
+ * The runs of a chunk are sent without waiting for each other, and only then those of the next chunk:
+ * so they reach the format in the same order each time.
+ */
+static int coroutine_fn write_compressed_runs(Copy *c, const Chunk *chunk, const uint8_t *buf,
+                                              int64_t *at)
+{
+    AioTaskPool *pool = aio_task_pool_new(COMPRESSED_RUNS);
+    int64_t n;
+    int ret = 0;
+
+    for (int64_t done = 0; done < chunk->bytes && ret == 0; done += n) {
+        int64_t offset = chunk->offset + done;
+        bool zero = false;
+
+        n = next_run(c, buf + done, offset, chunk->bytes - done, &zero);
+        if (zero) {
+            *at = offset;
+            ret = write_zeroes(c, offset, n);
+        } else {
+            RunTask *t = g_new(RunTask, 1);
+
+            *t = (RunTask){ .task.func = write_compressed_run, .copy = c, .offset = offset,
+                            .bytes = n, .buf = buf + done, .failed_at = at };
+            aio_task_pool_start_task(pool, &t->task);
+            ret = aio_task_pool_status(pool);
+        }
+    }
+    pass_turn(c, chunk->number);
+    aio_task_pool_wait_all(pool);
+    ret = ret < 0 ? ret : aio_task_pool_status(pool);
+    aio_task_pool_free(pool);
+    return ret;
+}
+
+/* --- a chunk --- */
+
 static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t *buf)
 {
     int64_t at = chunk->offset;
     int ret;
 
-    if (chunk->kind == CHUNK_ZERO) {
-        ret = write_zeroes(c, chunk->offset, chunk->bytes);
+    if (c->job->compressed && chunk->kind != CHUNK_ZERO) {
+        ret = write_compressed_runs(c, chunk, buf, &at);
     } else {
-        ret = write_runs(c, chunk, buf, &at);
+        pass_turn(c, chunk->number);
+        ret = chunk->kind == CHUNK_ZERO ? write_zeroes(c, chunk->offset, chunk->bytes)
+                                        : write_runs(c, chunk, buf, &at);
     }
     if (ret < 0) {
         fail(c, NULL, "error while writing at byte %" PRId64 ": %s", at, strerror(-ret));
@@ -514,44 +635,6 @@ static bool coroutine_fn offload_chunk(Copy *c, const Chunk *chunk)
     return true;
 }
 
-/* --- turns --- */
-
-static bool may_write(const Copy *c, uint64_t number)
-{
-    /* After a failure nobody waits, as the one to wait for may not come. */
-    return !c->job->in_order || c->failed ||
-           (c->next_write == number && c->writing < c->max_writing);
-}
-
-static void coroutine_fn wake_writers(Copy *c)
-{
-    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
-        Worker *w = &c->workers[i];
-        if (w->waiting && may_write(c, w->waiting_for)) {
-            aio_co_wake(g_steal_pointer(&w->waiting));
-        }
-    }
-}
-
-/* The next one runs when this one yields, having sent its write. */
-static void coroutine_fn begin_write(Copy *c, Worker *w, uint64_t number)
-{
-    while (!may_write(c, number)) {
-        w->waiting_for = number;
-        w->waiting = qemu_coroutine_self();
-        qemu_coroutine_yield();
-    }
-    c->next_write = number + 1;
-    c->writing++;
-    wake_writers(c);
-}
-
-static void coroutine_fn end_write(Copy *c)
-{
-    c->writing--;
-    wake_writers(c);
-}
-
 /* --- the coroutines --- */
 
 static void coroutine_fn fill_buffer(Copy *c, const Chunk *chunk, uint8_t *buffer)
@@ -567,6 +650,7 @@ static void coroutine_fn fill_buffer(Copy *c, const Chunk *chunk, uint8_t *buffe
 static void coroutine_fn move_chunk(Copy *c, const Chunk *chunk, bool offload, uint8_t *buffer)
 {
     if (offload) {
+        pass_turn(c, chunk->number);
         if (offload_chunk(c, chunk)) {
             return;
         }
@@ -594,7 +678,7 @@ static void coroutine_fn worker_entry(void *opaque)
             move_chunk(c, &chunk, offload, w->buffer);
             work_advance(c, chunk.bytes);
         }
-        end_write(c);
+        end_write(c, chunk.number);
     }
     if (!--c->running) {
         c->done = true;
@@ -655,7 +739,7 @@ bool copy_run(const CopyJob *job)
     c->job = job;
     c->source = job->sources;
     c->total = job->sources[job->num_sources - 1].end;
-    c->chunk_bytes = job->compressed ?: CHUNK_BYTES;
+    c->chunk_bytes = MAX(job->compressed, CHUNK_BYTES);
     c->max_writing = max_writing(job);
     c->granularity = BDRV_SECTOR_SIZE;
     if (job->min_sparse && !job->compressed) {

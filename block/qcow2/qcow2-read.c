@@ -7,38 +7,11 @@
 
 #include "qemu/aio_task.h"
 
-#include "qcow2-compress.h"
+#include "qcow2-packed.h"
 #include "qcow2-reclaim.h"
 #include "qcow2-vmstate.h"
 
 #define MAX_PIECES 8
-
-static int coroutine_fn read_compressed(BlockDriverState *bs, const Qcow2Extent *ext,
-                                        uint64_t offset, uint64_t bytes, QEMUIOVector *qiov,
-                                        size_t qiov_offset)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t start, in_bytes;
-    QEMU_AUTO_VFREE uint8_t *in = NULL;
-    QEMU_AUTO_VFREE uint8_t *out = NULL;
-    int ret;
-
-    qcow2_compressed_span(s, ext->entry, &start, &in_bytes);
-    in = qemu_try_memalign(4096, in_bytes);
-    out = qemu_try_memalign(4096, s->cluster_size);
-    if (!in || !out) {
-        return -ENOMEM;
-    }
-    bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_COMPRESSED);
-    ret = bdrv_co_pread(bs->file, start, in_bytes, in, 0);
-    if (ret == 0) {
-        ret = qcow2_co_decompress(s->hdr.compression_type, out, s->cluster_size, in, in_bytes);
-    }
-    if (ret == 0) {
-        qemu_iovec_from_buf(qiov, qiov_offset, out + qcow2_in_cluster(s, offset), bytes);
-    }
-    return ret;
-}
 
 static int coroutine_fn read_extent(BlockDriverState *bs, const Qcow2Extent *ext,
                                     uint64_t offset, uint64_t bytes, QEMUIOVector *qiov,
@@ -51,7 +24,7 @@ static int coroutine_fn read_extent(BlockDriverState *bs, const Qcow2Extent *ext
         bdrv_co_debug_event(bs->file->bs, BLKDBG_READ_AIO);
         return bdrv_co_preadv_part(s->data_file, ext->host, bytes, qiov, qiov_offset, 0);
     case QCOW2_COMPRESSED:
-        return read_compressed(bs, ext, offset, bytes, qiov, qiov_offset);
+        g_assert_not_reached(); /* qcow2_co_read_packed() */
     case QCOW2_UNALLOCATED:
     case QCOW2_UNALLOCATED_ALLOC:
         /* Machine state above the disk is not the backing file's business. */
@@ -74,30 +47,49 @@ typedef struct ReadPiece {
     AioTask task;
     BlockDriverState *bs;
     Qcow2Extent ext;
+    Qcow2Packed packed; /* if it is compressed */
     uint64_t offset, bytes;
     QEMUIOVector *qiov;
     size_t qiov_offset;
 } ReadPiece;
 
-static int coroutine_fn read_piece(AioTask *task)
+static int coroutine_fn read_piece(const ReadPiece *p)
 {
-    ReadPiece *p = container_of(task, ReadPiece, task);
-
+    if (p->ext.kind == QCOW2_COMPRESSED) {
+        return qcow2_co_read_packed(p->bs, &p->packed, p->offset, p->bytes, p->qiov,
+                                    p->qiov_offset);
+    }
     return read_extent(p->bs, &p->ext, p->offset, p->bytes, p->qiov, p->qiov_offset);
 }
 
-static void coroutine_fn start_piece(BlockDriverState *bs, AioTaskPool **pool,
-                                     const Qcow2Extent *ext, uint64_t offset, uint64_t bytes,
-                                     QEMUIOVector *qiov, size_t qiov_offset)
+static int coroutine_fn piece_entry(AioTask *task)
+{
+    return read_piece(container_of(task, ReadPiece, task));
+}
+
+static void coroutine_fn start_piece(AioTaskPool **pool, const ReadPiece *piece)
 {
     ReadPiece *p = g_new(ReadPiece, 1);
 
-    *p = (ReadPiece){ .task.func = read_piece, .bs = bs, .ext = *ext, .offset = offset,
-                      .bytes = bytes, .qiov = qiov, .qiov_offset = qiov_offset };
+    *p = *piece;
+    p->task.func = piece_entry;
     if (!*pool) {
         *pool = aio_task_pool_new(MAX_PIECES);
     }
     aio_task_pool_start_task(*pool, &p->task);
+}
+
+/* What is to be read at p->offset with one request; at most @bytes. */
+static int coroutine_fn find_piece(ReadPiece *p, uint64_t bytes)
+{
+    int ret = qcow2_co_map(p->bs, p->offset, MIN(bytes, (uint64_t)INT_MAX), &p->ext);
+
+    if (ret == 0) {
+        p->bytes = p->ext.kind == QCOW2_COMPRESSED
+                       ? qcow2_co_gather_packed(p->bs, p->offset, bytes, &p->ext, &p->packed)
+                       : (uint64_t)p->ext.bytes;
+    }
+    return ret;
 }
 
 static bool takes_time(const BlockDriverState *bs, const Qcow2Extent *ext)
@@ -111,24 +103,23 @@ static int coroutine_fn read_mapped(BlockDriverState *bs, uint64_t offset, uint6
                                     QEMUIOVector *qiov, size_t qiov_offset)
 {
     AioTaskPool *pool = NULL;
+    ReadPiece p = { .bs = bs, .offset = offset, .qiov = qiov, .qiov_offset = qiov_offset };
     int ret = 0;
 
     while (bytes && ret == 0) {
-        Qcow2Extent ext;
-
-        ret = qcow2_co_map(bs, offset, MIN(bytes, (uint64_t)INT_MAX), &ext);
+        ret = find_piece(&p, bytes);
         if (ret < 0) {
             break;
         }
-        if (takes_time(bs, &ext) && (pool || (uint64_t)ext.bytes < bytes)) {
-            start_piece(bs, &pool, &ext, offset, ext.bytes, qiov, qiov_offset);
+        if (takes_time(bs, &p.ext) && (pool || p.bytes < bytes)) {
+            start_piece(&pool, &p);
             ret = aio_task_pool_status(pool);
         } else {
-            ret = read_extent(bs, &ext, offset, ext.bytes, qiov, qiov_offset);
+            ret = read_piece(&p);
         }
-        offset += ext.bytes;
-        qiov_offset += ext.bytes;
-        bytes -= ext.bytes;
+        p.offset += p.bytes;
+        p.qiov_offset += p.bytes;
+        bytes -= p.bytes;
     }
     if (pool) {
         aio_task_pool_wait_all(pool);

@@ -134,6 +134,7 @@ typedef struct BDRVQcow2State {
     bool lazy;                   /* refcounts may be postponed, see qcow2-lazy.h */
     uint64_t clean_interval;     /* seconds; 0: never. qcow2-cache-clean.h */
     QEMUTimer *clean_timer;      /* home thread */
+    int compression_level;       /* 0: chosen by the driver */
     unsigned overlap_check;      /* kinds of metadata that writes are kept off, as bits */
     int overlap_unknown;         /* -errno: where such metadata lies cannot be known, no writes */
 

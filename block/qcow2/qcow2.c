@@ -7,6 +7,7 @@
  *   qcow2-state.h        an open image, its locks     qcow2-open.c     opening and closing
  *   qcow2-map.c          guest offset to host         qcow2-l2cache.c  L2 slices in RAM
  *   qcow2-read.c         reading                      qcow2-write.c    writing, copy-on-write
+ *   qcow2-packed.c       reading compressed clusters; qcow2-write-compressed.c: writing them
  *   qcow2-status.c       block status                 qcow2-info.c     facts for info
  *   qcow2-zero.c         zeroes and discards          qcow2-range.c    who changes which cluster
  *   qcow2-refcount.c     refcounts                    qcow2-alloc.c    finding free clusters
