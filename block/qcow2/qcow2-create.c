@@ -284,7 +284,9 @@ static int create_data_file(CreateJob *job, Error **errp)
     }
     o = blk_options_new();
     blk_options_setf(o, "size", "%" PRIu64, job->image.size);
-    blk_options_set(o, "preallocation", modes[job->prealloc]);
+    if (job->prealloc > PREALLOC_MODE_METADATA) { /* not every protocol knows of it */
+        blk_options_set(o, "preallocation", modes[job->prealloc]);
+    }
     return bdrv_create(bdrv_find_format("raw"), job->data_file, o, errp);
 }
 
