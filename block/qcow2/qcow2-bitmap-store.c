@@ -192,7 +192,8 @@ static int coroutine_fn write_directory(Store *st, Qcow2DiskBitmapsExt *ext)
 
 /*
  * Under wb_lock and l1_lock: makes the new directory the one that counts. Everything it refers to is
- * written; with its refcounts that has to be durable first.
+ * written; with its refcounts that has to be durable first, and so has the guest's data: what a
+ * bitmap calls clean must not go back to what it was before.
  */
 static int coroutine_fn commit(Store *st)
 {
@@ -205,7 +206,7 @@ static int coroutine_fn commit(Store *st)
         ret = qcow2_co_writeback_locked(st->bs);
     }
     if (ret == 0) {
-        ret = bdrv_co_flush(st->bs->file->bs);
+        ret = qcow2_co_flush_files(st->bs);
     }
     if (ret == 0) {
         ret = qcow2_co_write_header_bitmaps(st->bs, any ? &ext : NULL);

@@ -157,7 +157,7 @@ static void end_batch(BDRVQcow2State *s, Batch *batch, int ret)
     qemu_vfree(batch->l1);
 }
 
-static int coroutine_fn flush_files(BlockDriverState *bs)
+int coroutine_fn qcow2_co_flush_files(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret = s->external ? bdrv_co_flush(s->data_file->bs) : 0;
@@ -259,7 +259,7 @@ static int coroutine_fn write_batch(BlockDriverState *bs, Batch *batch)
 
     if (ret == 0 && (s->freed_written->len || any_l1 ||
                      (any_l2 && (refcounts || batch->depends)))) {
-        ret = flush_files(bs);
+        ret = qcow2_co_flush_files(bs);
         flushed = ret == 0;
     }
     if (ret == 0) {
@@ -333,7 +333,7 @@ int coroutine_fn qcow2_co_writeback_all(BlockDriverState *bs)
         ret = write_refcounts(bs, &refcounts);
     }
     if (ret == 0) {
-        ret = flush_files(bs);
+        ret = qcow2_co_flush_files(bs);
     }
     qemu_co_mutex_unlock(&s->wb_lock);
     return ret;

@@ -16,6 +16,8 @@
 
 /* Everything that was dirty when it was called is written when it returns 0. */
 int coroutine_fn qcow2_co_writeback(BlockDriverState *bs);
+/* Flushes the external data file, if there is one, and then the image's. */
+int coroutine_fn qcow2_co_flush_files(BlockDriverState *bs);
 
 /* The same for who holds wb_lock. */
 int coroutine_fn qcow2_co_writeback_locked(BlockDriverState *bs);
