@@ -81,7 +81,8 @@ int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
     int ret = qcow2_co_begin_change(bs);
 
     if (ret == 0) {
-        ret = qcow2_co_empty_entries(bs);
+        /* All of them: machine state lies behind the end of the disk. */
+        ret = qcow2_co_cut_entries(bs, 0);
     }
     if (ret == 0) {
         ret = qcow2_co_writeback_all(bs);

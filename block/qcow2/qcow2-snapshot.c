@@ -174,6 +174,11 @@ GArray *qcow2_read_snapshots(BlockDriverState *bs, const Qcow2Header *h, uint64_
     if (h->nb_snapshots == 0) {
         return g_steal_pointer(&snapshots);
     }
+    /* An image that is opened for a check may have any number. */
+    if (h->nb_snapshots > QCOW2_MAX_SNAPSHOTS) {
+        error_setg(errp, "Snapshot table too large");
+        return NULL;
+    }
     length = bdrv_getlength(bs->file->bs);
     t = g_try_new0(TableReader, 1);
     if (!t) {

@@ -383,17 +383,6 @@ int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t
     return ret;
 }
 
-int coroutine_fn qcow2_co_empty_entries(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    unsigned *users = qcow2_request_begin(s);
-    int ret = zero_range(bs, 0, ROUND_UP(qatomic_read(&s->size), (uint64_t)s->cluster_size),
-                         ZERO_EMPTY, false);
-
-    qcow2_request_end(users);
-    return ret;
-}
-
 int coroutine_fn qcow2_co_cut_entries(BlockDriverState *bs, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;

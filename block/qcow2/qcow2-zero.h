@@ -8,8 +8,6 @@
 int coroutine_fn qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         BdrvRequestFlags flags);
 int coroutine_fn qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
-/* Makes all entries empty, and frees what they refer to. */
-int coroutine_fn qcow2_co_empty_entries(BlockDriverState *bs);
 
 /*
  * Empties all L2 entries from @offset (of a cluster) on, behind the end of the disk too. The

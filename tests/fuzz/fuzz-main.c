@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Before the first input, and around each: quiet, and within a budget. */
+#include "fuzz.h"
+
+#include <time.h>
+
+#include "qemu/main-loop.h"
+
+/*
+ * What an input may cost; a sanitizer, valgrind and libFuzzer's counters all take their share of the
+ * time, and so the limit on requests to the disk is the sharper one.
+ */
+enum {
+    MAX_CPU_MS = 5000,
+    MAX_REQUESTS = 200000,
+};
+
+static FILE *real_stderr;
+
+void fuzz_fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fputs("fuzz: ", real_stderr);
+    vfprintf(real_stderr, fmt, ap);
+    fputc('\n', real_stderr);
+    fflush(real_stderr);
+    abort();
+}
+
+static void print_error(const char *text)
+{
+    fputs(text, real_stderr);
+    fflush(real_stderr);
+}
+
+static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields, gsize n,
+                                  gpointer opaque)
+{
+    g_autofree char *line = g_log_writer_format_fields(level, fields, n, false);
+
+    print_error(line);
+    print_error("\n");
+    return G_LOG_WRITER_HANDLED;
+}
+
+static ssize_t discard(void *opaque, const char *buf, size_t size)
+{
+    return size;
+}
+
+/* Reports of the library go to the bin without a system call each; those of assertions do not. */
+static void silence(void)
+{
+    real_stderr = stderr;
+    stderr = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = discard });
+    stdout = stderr;
+    g_assert(stderr);
+    setvbuf(stderr, NULL, _IOFBF, 1 << 16);
+    g_set_printerr_handler(print_error);
+    g_log_set_writer_func(write_log, NULL, NULL);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    silence();
+    fuzz_memory_init();
+    qemu_init_main_loop(&error_abort);
+    bdrv_init();
+    fuzz_disk_init();
+    return 0;
+}
+
+static int64_t cpu_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint64_t requests = fuzz_disk_requests;
+    int64_t start = cpu_ms();
+
+    fuzz_in_input = true;
+    fuzz_memory_begin();
+    fuzz_one(data, size);
+    fuzz_memory_end();
+    fuzz_in_input = false;
+    requests = fuzz_disk_requests - requests;
+    if (requests > MAX_REQUESTS) {
+        fuzz_fail("the input makes %" PRIu64 " requests", requests);
+    }
+    if (cpu_ms() - start > MAX_CPU_MS) {
+        fuzz_fail("the input takes %" PRId64 " ms", cpu_ms() - start);
+    }
+    return 0;
+}
