@@ -30,6 +30,8 @@ refuses scripts/coverage --no-such-option
 refuses scripts/coverage-report
 refuses scripts/bench --no-such-option
 refuses scripts/bench no-such-part
+refuses scripts/fuzz --no-such-option
+refuses scripts/fuzz no-such-target
 refuses scripts/build
 refuses scripts/build ../elsewhere
 refuses scripts/setup no-such-group
@@ -41,7 +43,7 @@ refuses scripts/soak --only=no-such-tier
 refuses scripts/planted-bugs no-such-bug
 refuses .ci/run no-such-argument
 
-for script in quickstart test coverage coverage-report bench build setup make-image test-summary check-layers soak planted-bugs ../.ci/run; do
+for script in quickstart test coverage coverage-report bench fuzz build setup make-image test-summary check-layers soak planted-bugs ../.ci/run; do
     out=$(timeout 20 scripts/$script --help 2>/dev/null) || out="failed: $out"
     if [[ $out != 'usage: '* ]]; then
         echo "FAILED: scripts/$script --help says '$out'"
