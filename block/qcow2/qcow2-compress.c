@@ -21,6 +21,12 @@
 /* How much longer than its cluster a stream may be that is still read: up to this many clusters. */
 #define MAX_OVERLONG 8
 
+/*
+ * A stream names the window that it needs. One of a cluster, of 2 MiB at most, needs no more than
+ * that; what a hostile one may ask for would be 128 MiB for each thread.
+ */
+#define MAX_ZSTD_WINDOW_BITS 22
+
 /* libdeflate's, of 12: files are somewhat smaller than QEMU's, in a quarter of the time. */
 #define DEFLATE_LEVEL     2
 #define DEFLATE_MAX_LEVEL 12
@@ -164,6 +170,9 @@ static ZSTD_DCtx *get_dctx(void)
 
     if (!d) {
         d = ZSTD_createDCtx();
+        if (d) {
+            ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, MAX_ZSTD_WINDOW_BITS);
+        }
         g_private_set(&zstd_dctx, d);
     }
     return d;

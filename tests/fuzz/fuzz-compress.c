@@ -11,7 +11,7 @@ static uint8_t out[1 << 16], packed[1 << 16];
 
 static void pack_and_unpack(unsigned type, const uint8_t *data, size_t size)
 {
-    ssize_t n = qcow2_compress(type, packed, sizeof(packed), data, size);
+    ssize_t n = qcow2_compress(type, 0, packed, sizeof(packed), data, size);
 
     if (n <= 0) {
         return;

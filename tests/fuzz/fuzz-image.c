@@ -214,7 +214,7 @@ static uint64_t packed_entry(Image *im, const FuzzRecord *r)
     for (size_t i = 0; i < cluster_size(im); i++) {
         plain[i] = r->len ? r->data[i % r->len] : 0;
     }
-    n = qcow2_compress(im->compression, packed, cluster_size(im) - 1, plain, cluster_size(im));
+    n = qcow2_compress(im->compression, 0, packed, cluster_size(im) - 1, plain, cluster_size(im));
     return n > 0 ? compressed_entry(im, packed, n) : 0;
 }
 
