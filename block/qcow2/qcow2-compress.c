@@ -178,18 +178,35 @@ static ZSTD_DCtx *get_dctx(void)
     return d;
 }
 
+/* Frames of versions before 0.8 are not qcow2's, and their readers heed no limit on the window. */
+static bool frame_is_of_today(const void *in, size_t in_size)
+{
+    uint32_t magic;
+
+    if (in_size < sizeof(magic)) {
+        return false;
+    }
+    memcpy(&magic, in, sizeof(magic));
+    magic = GUINT32_FROM_LE(magic);
+    return magic == ZSTD_MAGICNUMBER ||
+           (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
+}
+
 /* Several frames, or more than a cluster in one; each call must get further. */
 static int unzstd_stream(ZSTD_DCtx *d, void *out, size_t out_size, const void *in,
                          size_t in_size)
 {
     ZSTD_outBuffer to = { out, out_size, 0 };
     ZSTD_inBuffer from = { in, in_size, 0 };
-    size_t left = 1;
+    size_t left = 0;
 
     ZSTD_DCtx_reset(d, ZSTD_reset_session_only);
     while (to.pos < out_size || left != 0) {
         size_t to_before = to.pos, from_before = from.pos;
 
+        if (left == 0 && !frame_is_of_today((const uint8_t *)in + from.pos, in_size - from.pos)) {
+            return -EIO;
+        }
         left = ZSTD_decompressStream(d, &to, &from);
         if (ZSTD_isError(left) || (to.pos == to_before && from.pos == from_before)) {
             return -EIO;
@@ -202,11 +219,15 @@ static int unzstd_stream(ZSTD_DCtx *d, void *out, size_t out_size, const void *i
 static int unzstd(void *out, size_t out_size, const void *in, size_t in_size)
 {
     ZSTD_DCtx *d = get_dctx();
-    size_t frame = ZSTD_findFrameCompressedSize(in, in_size);
+    size_t frame;
 
     if (!d) {
         return -ENOMEM;
     }
+    if (!frame_is_of_today(in, in_size)) {
+        return -EIO;
+    }
+    frame = ZSTD_findFrameCompressedSize(in, in_size);
     if (!ZSTD_isError(frame) && ZSTD_decompressDCtx(d, out, out_size, in, frame) == out_size) {
         return 0;
     }
