@@ -2,11 +2,12 @@
 /*
  * What changes or looks at an image as a whole - amend, resize, snapshots, bitmaps, commit, repairs
  * and so on - on a file that fails: each operation again and again, each time with another call
- * to the file failing, opening the image included. Whatever the operation reports, afterwards the
+ * to the file failing, or another allocation, opening the image included. Whatever the operation reports, afterwards the
  * image is whole but for what a repair mends, and every sector reads as before the operation or as
  * after it. --seed replays a failure; -m slow leaves no call out.
  */
 #include "crash-sim.h"
+#include "failing-memory.h"
 #include "ram-driver.h"
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
@@ -16,7 +17,8 @@
 #include "../../block/qcow2/qcow2-format.h"
 
 #define SIZE    (1 << 20) /* bytes */
-#define LARGEST (SIZE + (SIZE >> 1))
+#define LARGEST (3 << 20)
+#define GROWN   (SIZE + (SIZE >> 1))
 #define UNIT    (32 << 10) /* bytes: a multiple of all cluster sizes */
 #define FLAGS   (BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP)
 
@@ -36,6 +38,7 @@ typedef struct Operation {
     bool no_bitmaps;
     bool plain;         /* neither snapshots, bitmaps nor compressed clusters before */
     bool backing;       /* upon a disk in RAM */
+    bool data_file;     /* which is a disk in RAM */
     bool not_extended;
 } Operation;
 
@@ -57,15 +60,18 @@ typedef struct Contents {
 
 /* --- images --- */
 
-static RamDisk *base;
+static RamDisk *base; /* the backing file, or the data file */
 
 static BlockBackend *try_open(const Variant *v, const Operation *op, CrashDisk *disk, int flags)
 {
-    g_autofree char *more = g_strconcat(v->open, op->backing ? ",backing.driver=raw,backing.file.driver=test-ram,backing.read-only=off" : "",
-                                        NULL);
+    const char *below =
+        op->backing     ? ",backing.driver=raw,backing.file.driver=test-ram,backing.read-only=off"
+        : op->data_file ? ",data-file.driver=raw,data-file.file.driver=test-ram"
+                        : "";
+    g_autofree char *more = g_strconcat(v->open, below, NULL);
     BlockBackend *blk;
 
-    ram_disk_to_open = op->backing ? base : NULL;
+    ram_disk_to_open = op->backing || op->data_file ? base : NULL;
     blk = crash_open_qcow2(disk, more, flags, NULL);
     ram_disk_to_open = NULL;
     return blk;
@@ -147,10 +153,7 @@ static void fill(const Operation *op, BlockBackend *blk)
 static Image create(const Variant *v, const Operation *op)
 {
     BlockOptions *o = blk_options_new();
-    g_autofree char *path = NULL, *image = NULL;
-    g_autofree char *text = g_strdup_printf("size=%d,%s%s%s%s", SIZE, v->create,
-                                            op->create ? "," : "", op->create ? op->create : "",
-                                            op->backing ? ",backing_file=b,backing_fmt=raw" : "");
+    g_autofree char *path = NULL, *image = NULL, *text = NULL, *data = NULL;
     int fd = g_file_open_tmp("test-qcow2-operation-XXXXXX", &path, NULL);
     CrashDisk *disk;
     Image rest;
@@ -158,10 +161,18 @@ static Image create(const Variant *v, const Operation *op)
     gsize length;
 
     close(fd);
+    data = g_strconcat(path, ".data", NULL);
+    text = g_strdup_printf("size=%d,%s%s%s%s", SIZE, v->create, op->create ? "," : "",
+                           op->create ? op->create : "",
+                           op->backing ? ",backing_file=b,backing_fmt=raw" : "");
     blk_options_parse(o, text, NULL, &error_abort);
+    if (op->data_file) {
+        blk_options_set(o, "data_file", data);
+    }
     g_assert_cmpint(bdrv_create(bdrv_find_format("qcow2"), path, o, &error_abort), ==, 0);
     g_assert_true(g_file_get_contents(path, &image, &length, NULL));
     g_unlink(path);
+    g_unlink(data);
     disk = crash_disk_new((uint8_t *)image, length);
     blk = try_open(v, op, disk, FLAGS);
     fill(op, blk);
@@ -268,29 +279,43 @@ static int run(const Variant *v, const Operation *op, CrashDisk *disk)
     return ret;
 }
 
-static RamDisk *new_base(void)
+/* As it was when the image was made. */
+static RamDisk *new_base(const RamDisk *old)
 {
     RamDisk *d = ram_disk_new(SIZE);
 
-    memset(d->data, 7, SIZE);
+    if (old) {
+        memcpy(d->data, old->data, SIZE);
+    }
     return d;
 }
 
+/* Kinds of faults, behind those of the disk. */
+enum { NO_MEMORY_ONCE = CRASH_FAULTS, NO_MEMORY_ANY_MORE, ALL_FAULTS };
+
 /* False: the run was over before that call. */
-static bool fail_at(const Variant *v, const Operation *op, const Image *image, CrashFault fault,
-                    unsigned call, const Contents *before, const Contents *after)
+static bool fail_at(const Variant *v, const Operation *op, const Image *image,
+                    const RamDisk *below, int fault, unsigned call, const Contents *before,
+                    const Contents *after)
 {
     CrashDisk *disk = crash_disk_new(image->data, image->length);
-    Contents c;
+    static Contents c;
     bool failed;
 
-    base = new_base();
-    disk->fault = fault;
-    disk->fail_at = call;
+    base = new_base(below);
+    memory_calls = 0;
+    memory_stays_short = fault == NO_MEMORY_ANY_MORE;
+    if (fault < CRASH_FAULTS) {
+        disk->fault = fault;
+        disk->fail_at = call;
+    } else {
+        memory_fail_at = call;
+    }
     g_test_message("fault %d, call %u", fault, call);
     run(v, op, disk);
-    failed = disk->calls >= call;
+    failed = MAX(disk->calls, memory_calls) >= call;
     disk->fail_at = 0;
+    memory_fail_at = 0;
     examine(v, op, disk, &c);
     compare(&c, before, after);
     ram_disk_free(base);
@@ -307,12 +332,15 @@ static void every_call_fails(gconstpointer data)
 {
     const Case *k = data;
     bool first = k->v == variants;
+    static Contents before, after;
     CrashDisk *whole;
     Image image;
-    Contents before, after;
+    RamDisk *below = ram_disk_new(SIZE);
 
-    base = new_base();
+    memset(below->data, k->op->backing ? 7 : 0, SIZE);
+    base = below;
     image = create(k->v, k->op);
+    base = new_base(below);
     whole = crash_disk_new(image.data, image.length);
     g_assert_cmpint(run(k->v, k->op, whole), ==, 0);
     examine(k->v, k->op, whole, &after);
@@ -321,6 +349,8 @@ static void every_call_fails(gconstpointer data)
     if (!k->op->damage) {
         BlockBackend *blk;
 
+        ram_disk_free(base);
+        base = new_base(below);
         whole = crash_disk_new(image.data, image.length);
         blk = try_open(k->v, k->op, whole, 0);
         read_contents(blk, &before);
@@ -328,14 +358,17 @@ static void every_call_fails(gconstpointer data)
         crash_disk_free(whole);
     }
     ram_disk_free(base);
-    for (int fault = 0; fault < CRASH_FAULTS; fault++) {
-        unsigned call = 1, step = fault == CRASH_EIO_NOT_DONE && first ? 8 : 80;
+    for (int fault = 0; fault < ALL_FAULTS; fault++) {
+        unsigned call = 1, step = fault >= CRASH_FAULTS                ? 8
+                                  : fault == CRASH_EIO_NOT_DONE && first ? 30
+                                                                         : 400;
 
-        while (fail_at(k->v, k->op, &image, fault, call, &before, &after)) {
+        while (fail_at(k->v, k->op, &image, below, fault, call, &before, &after)) {
             call += g_test_slow() ? 1 : g_test_rand_int_range(1, step);
         }
     }
     g_free(image.data);
+    ram_disk_free(below);
 }
 
 /* --- operations --- */
@@ -371,7 +404,7 @@ static int grow(BlockBackend *blk, PreallocMode mode)
 {
     int ret = blk_truncate(blk, SIZE + 5 * CRASH_SECTOR, true, mode, 0, NULL);
 
-    return ret < 0 ? ret : blk_truncate(blk, LARGEST, true, mode, 0, NULL);
+    return ret < 0 ? ret : blk_truncate(blk, GROWN, true, mode, 0, NULL);
 }
 
 static int grow_with_metadata(BlockBackend *blk)
@@ -387,6 +420,35 @@ static int grow_with_data(BlockBackend *blk)
 static int shrink(BlockBackend *blk)
 {
     return blk_truncate(blk, SIZE / 4 + 3 * CRASH_SECTOR, true, PREALLOC_MODE_OFF, 0, NULL);
+}
+
+/* With clusters of 512 bytes and counters of 64 bits a refcount table ends at 2 MiB. */
+static void fill_to_the_brim(BlockBackend *blk)
+{
+    g_assert_cmpint(blk_truncate(blk, LARGEST, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+    put(blk, 12, 46, 6);
+}
+
+static int go_over_the_brim(BlockBackend *blk)
+{
+    g_autofree uint8_t *buf = g_malloc(8 * UNIT);
+    int ret = blk_pwrite_zeroes(blk, 7 * UNIT, UNIT, 0);
+
+    memset(buf, 7, 8 * UNIT);
+    for (int unit = 60; unit < 76 && ret == 0; unit += 4) {
+        ret = blk_pwrite(blk, unit * UNIT, 4 * UNIT, buf, 0);
+    }
+    return ret < 0 ? ret : blk_flush(blk);
+}
+
+static int zero_and_discard(BlockBackend *blk)
+{
+    int ret = blk_pwrite_zeroes(blk, CRASH_SECTOR, 2 * UNIT, BDRV_REQ_MAY_UNMAP);
+
+    if (ret == 0) {
+        ret = blk_pdiscard(blk, 9 * UNIT, UNIT);
+    }
+    return ret < 0 ? ret : blk_pwrite_zeroes(blk, 20 * UNIT, UNIT / 2, 0);
 }
 
 static int use_snapshots(BlockBackend *blk)
@@ -443,7 +505,7 @@ static int grow_with_bitmaps(BlockBackend *blk)
     if (ret == 0) {
         ret = bdrv_snapshot_delete(blk_bs(blk), NULL, "two", NULL);
     }
-    return ret < 0 ? ret : blk_truncate(blk, LARGEST, true, PREALLOC_MODE_OFF, 0, NULL);
+    return ret < 0 ? ret : blk_truncate(blk, GROWN, true, PREALLOC_MODE_OFF, 0, NULL);
 }
 
 static int measure(BlockBackend *blk)
@@ -616,6 +678,19 @@ static const Operation operations[] = {
     { "grow-with-data", .run = grow_with_data, .plain = true },
     { "grow-with-bitmaps", .run = grow_with_bitmaps },
     { "shrink", .run = shrink, .plain = true },
+    { "grow-refcount-table", .prepare = fill_to_the_brim, .run = go_over_the_brim, .plain = true },
+    { "data-file-shrink", .run = shrink, .plain = true, .data_file = true },
+    { "data-file-grow", .run = grow_with_data, .plain = true, .data_file = true },
+    { "data-file-grow-with-metadata", .run = grow_with_metadata, .plain = true,
+      .data_file = true },
+    { "data-file-raw-grow", .run = grow_with_metadata, .plain = true, .data_file = true,
+      .create = "data_file_raw=on" },
+    { "data-file-zeroes", .run = zero_and_discard, .plain = true, .data_file = true },
+    { "data-file-raw-zeroes", .run = zero_and_discard, .plain = true, .data_file = true,
+      .create = "data_file_raw=on" },
+    { "data-file-statuses", .run = all_statuses, .plain = true, .data_file = true },
+    { "data-file-check", .run = repair, .flags = BDRV_O_CHECK | BDRV_O_RDWR, .plain = true,
+      .data_file = true },
     { "use-snapshots", .run = use_snapshots, .no_bitmaps = true },
     { "show-snapshot", .run = show_snapshot, .flags = BDRV_O_NO_BACKING },
     { "use-bitmaps", .run = use_bitmaps },
