@@ -30,7 +30,7 @@
 #include "qemu/queue.h"
 
 #include "block/engine/aio-ring.h"
-#include "block/engine/io-slice.h"
+#include "block/engine/io-transfer.h"
 #include "block/io-engine.h"
 
 /*
@@ -193,22 +193,6 @@ static void enqueue(LaioState *s, LaioRequest *req)
 
 /* --- completion --- */
 
-/*
- * With many in flight a coroutine's stack has left the first level cache when its request
- * completes: fetch what it touches first while the one before still runs. The request
- * lies in the middle of it, the saved registers below, the callers' frames above.
- */
-static inline void prefetch_next(const LaioState *s)
-{
-    const char *req = aio_ring_peek(&s->ring);
-
-    if (req) {
-        for (int line = -3; line <= 6; line++) {
-            __builtin_prefetch(req + line * 64, 1);
-        }
-    }
-}
-
 /* True: there may be more. */
 static bool process_completions(LaioState *s)
 {
@@ -220,8 +204,11 @@ static bool process_completions(LaioState *s)
     /* Each event is taken before its coroutine runs: a nested aio_poll finds the others. */
     for (n = 1; n <= LAIO_MAX_ROUND && aio_ring_next(&s->ring, &event); n++) {
         LaioRequest *req = event.data;
+        const void *after = aio_ring_peek(&s->ring);
 
-        prefetch_next(s);
+        if (after) {
+            io_prefetch_request(after);
+        }
         s->in_flight--;
         s->blocked = false;
         req->result = (long)event.res;
@@ -281,31 +268,31 @@ static void laio_notified(EventNotifier *notifier)
 
 /* --- one request --- */
 
-static void prepare(LaioState *s, LaioRequest *req, int fd, IOEngineOp op, int64_t offset,
-                    const IOSlice *slice, bool fua)
+static void prepare(LaioState *s, LaioRequest *req, const IOTransfer *t, bool dsync)
 {
     struct iocb *iocb = &req->iocb;
+    const bool reads = t->op == IO_ENGINE_READ;
 
     *iocb = (struct iocb) {
         .data = req,
-        .aio_fildes = fd,
-        .aio_rw_flags = fua ? RWF_DSYNC : 0,
+        .aio_fildes = t->fd,
+        .aio_rw_flags = dsync ? RWF_DSYNC : 0,
     };
     iocb->u.c.flags = 1; /* IOCB_FLAG_RESFD: signal resfd, an eventfd */
     iocb->u.c.resfd = s->resfd;
-    if (op == IO_ENGINE_FLUSH) {
+    if (t->op == IO_ENGINE_FLUSH) {
         iocb->aio_lio_opcode = IO_CMD_FDSYNC;
         return;
     }
-    iocb->u.c.offset = offset;
-    if (slice->niov == 1) {
-        iocb->aio_lio_opcode = op == IO_ENGINE_READ ? IO_CMD_PREAD : IO_CMD_PWRITE;
-        iocb->u.c.buf = slice->iov[0].iov_base;
-        iocb->u.c.nbytes = slice->iov[0].iov_len;
+    iocb->u.c.offset = t->offset;
+    if (t->slice.niov == 1) {
+        iocb->aio_lio_opcode = reads ? IO_CMD_PREAD : IO_CMD_PWRITE;
+        iocb->u.c.buf = t->slice.iov[0].iov_base;
+        iocb->u.c.nbytes = t->slice.iov[0].iov_len;
     } else {
-        iocb->aio_lio_opcode = op == IO_ENGINE_READ ? IO_CMD_PREADV : IO_CMD_PWRITEV;
-        iocb->u.v.vec = slice->iov;
-        iocb->u.v.nr = MIN(slice->niov, IOV_MAX);
+        iocb->aio_lio_opcode = reads ? IO_CMD_PREADV : IO_CMD_PWRITEV;
+        iocb->u.v.vec = t->slice.iov;
+        iocb->u.v.nr = MIN(t->slice.niov, IOV_MAX);
     }
 }
 
@@ -324,11 +311,12 @@ static long coroutine_fn run(LaioState *s, LaioRequest *req)
 /* Out of line, so that a transfer's frame does not hold a second request. */
 static QEMU_NOINLINE int coroutine_fn flush(LaioState *s, int fd)
 {
+    const IOTransfer t = { .fd = fd, .op = IO_ENGINE_FLUSH };
     LaioRequest req;
     long result = LAIO_USE_THREADS;
 
     if (!s->no_fdsync) {
-        prepare(s, &req, fd, IO_ENGINE_FLUSH, 0, NULL, false);
+        prepare(s, &req, &t, false);
         result = run(s, &req);
         if (result == -EINVAL) {
             s->no_fdsync = true;
@@ -336,79 +324,33 @@ static QEMU_NOINLINE int coroutine_fn flush(LaioState *s, int fd)
         }
     }
     if (result == LAIO_USE_THREADS) {
-        return io_engine_threads.submit(NULL, fd, IO_ENGINE_FLUSH, 0, 0, NULL, 0, 0);
+        return io_transfer_by_threads(&t);
     }
     return result < 0 ? result : 0;
 }
 
-/*
- * What to do after the kernel moved @done (> 0) bytes, but not all: 1: go on, 0: enough, or
- * -errno. O_DIRECT stops within a sector only at the end of the file.
- */
-static int resume(IOSlice *slice, IOEngineOp op, int64_t *offset, size_t done)
-{
-    int ret = io_slice_advance(slice, done);
-
-    if (ret < 0) {
-        return ret;
-    }
-    *offset += done;
-    if (op == IO_ENGINE_READ && (done & (BDRV_SECTOR_SIZE - 1))) {
-        io_slice_zero(slice);
-        return 0;
-    }
-    return 1;
-}
-
-static QEMU_NOINLINE int coroutine_fn use_threads(int fd, IOEngineOp op, int64_t offset,
-                                                  IOSlice *slice, bool fua)
-{
-    QEMUIOVector rest;
-
-    qemu_iovec_init_external(&rest, slice->iov, slice->niov);
-    return io_engine_threads.submit(NULL, fd, op, offset, slice->bytes, &rest, 0,
-                                    fua ? BDRV_REQ_FUA : 0);
-}
-
-static int coroutine_fn transfer(LaioState *s, int fd, IOEngineOp op, int64_t offset,
-                                 IOSlice *slice, bool fua)
+static int coroutine_fn transfer(LaioState *s, IOTransfer *t)
 {
     LaioRequest req;
-    bool resumed = false;
+    int ret;
 
-    for (;;) {
-        bool dsync = fua && !s->no_dsync;
+    do {
+        bool dsync = t->fua && !s->no_dsync;
         long result;
-        int ret;
 
-        prepare(s, &req, fd, op, offset, slice, dsync);
+        prepare(s, &req, t, dsync);
         result = run(s, &req);
-        if (likely(result == (long)slice->bytes)) {
-            return 0;
-        } else if (result > 0) {
-            ret = resume(slice, op, &offset, result);
-            if (ret <= 0) {
-                return ret;
-            }
-            resumed = true;
-        } else if (result == -EINVAL && resumed && op == IO_ENGINE_READ) {
-            /* Not a whole block of the disk: the end of the file. */
-            io_slice_zero(slice);
-            return 0;
-        } else if (result == 0) {
-            if (op == IO_ENGINE_WRITE) {
-                return -ENOSPC;
-            }
-            io_slice_zero(slice);
-            return 0;
-        } else if (result == LAIO_USE_THREADS || result == -EAGAIN) {
-            return use_threads(fd, op, offset, slice, fua);
-        } else if (dsync && (result == -EINVAL || result == -EOPNOTSUPP)) {
-            s->no_dsync = true;
-        } else if (result != -EINTR) {
-            return result;
+        if (unlikely(result == LAIO_USE_THREADS || result == -EAGAIN)) {
+            return io_transfer_by_threads(t);
         }
-    }
+        if (unlikely(dsync && (result == -EINVAL || result == -EOPNOTSUPP))) {
+            s->no_dsync = true;
+            ret = 1;
+        } else {
+            ret = io_transfer_step(t, result);
+        }
+    } while (ret > 0);
+    return ret;
 }
 
 static int coroutine_fn laio_submit(IOEngineState *state, int fd, IOEngineOp op,
@@ -416,8 +358,7 @@ static int coroutine_fn laio_submit(IOEngineState *state, int fd, IOEngineOp op,
                                     size_t qiov_offset, BdrvRequestFlags flags)
 {
     LaioState *s = to_laio(state);
-    const bool fua = flags & BDRV_REQ_FUA;
-    IOSlice slice;
+    IOTransfer t;
     int ret;
 
     if (op == IO_ENGINE_FLUSH) {
@@ -426,13 +367,18 @@ static int coroutine_fn laio_submit(IOEngineState *state, int fd, IOEngineOp op,
     if (bytes == 0) {
         return 0;
     }
-    ret = io_slice_init(&slice, qiov, qiov_offset, bytes);
+    t.fd = fd;
+    t.op = op;
+    t.fua = flags & BDRV_REQ_FUA;
+    t.resumed = false;
+    t.offset = offset;
+    ret = io_slice_init(&t.slice, qiov, qiov_offset, bytes);
     if (ret < 0) {
         return ret;
     }
-    ret = transfer(s, fd, op, offset, &slice, fua);
-    io_slice_destroy(&slice);
-    if (ret == 0 && fua && s->no_dsync) {
+    ret = transfer(s, &t);
+    io_slice_destroy(&t.slice);
+    if (ret == 0 && t.fua && s->no_dsync) {
         ret = flush(s, fd);
     }
     return ret;

@@ -11,24 +11,15 @@
 #include "qemu/atomic.h"
 #include "qemu/thread-pool.h"
 
-#include "block/engine/io-slice.h"
-#include "block/io-engine.h"
+#include "block/engine/io-transfer.h"
 
 /* The largest read, in bytes, that is tried without a worker. */
 #define CACHED_READ_MAX (64 * 1024)
 
-typedef struct ThreadRequest {
-    int fd;
-    IOEngineOp op;
-    int64_t offset;
-    bool fua;
-    IOSlice slice;
-} ThreadRequest;
-
 /* Atomic: the kernel does not know RWF_DSYNC; found out by trying. */
 static bool no_dsync;
 
-static ssize_t read_some(ThreadRequest *req)
+static ssize_t read_some(IOTransfer *req)
 {
     IOSlice *s = &req->slice;
 
@@ -38,7 +29,7 @@ static ssize_t read_some(ThreadRequest *req)
     return preadv(req->fd, s->iov, MIN(s->niov, IOV_MAX), req->offset);
 }
 
-static ssize_t write_some(ThreadRequest *req)
+static ssize_t write_some(IOTransfer *req)
 {
     IOSlice *s = &req->slice;
 
@@ -61,47 +52,17 @@ static int sync_data(int fd)
     return RETRY_ON_EINTR(fdatasync(fd)) < 0 ? -errno : 0;
 }
 
-/*
- * Accounts for @done bytes. 1: go on, 0: everything is moved, or -errno. An O_DIRECT
- * transfer cannot go on from the middle of a block: such an end is the end of the file.
- */
-static int advance(ThreadRequest *req, size_t done)
-{
-    if (done == req->slice.bytes) {
-        return 0;
-    }
-    if (done == 0) {
-        if (req->op == IO_ENGINE_WRITE) {
-            return -ENOSPC;
-        }
-        io_slice_zero(&req->slice);
-        return 0;
-    }
-    req->offset += done;
-    return io_slice_advance(&req->slice, done) ?: 1;
-}
-
 /* Worker thread. */
 static int transfer(void *opaque)
 {
-    ThreadRequest *req = opaque;
-    bool resumed = false;
-    int ret = 1;
+    IOTransfer *req = opaque;
+    int ret;
 
-    while (ret > 0) {
+    do {
         ssize_t done = req->op == IO_ENGINE_READ ? read_some(req) : write_some(req);
 
-        if (done < 0 && errno == EINTR) {
-            continue;
-        } else if (done < 0 && errno == EINVAL && resumed && req->op == IO_ENGINE_READ) {
-            io_slice_zero(&req->slice);
-            return 0;
-        } else if (done < 0) {
-            return -errno;
-        }
-        resumed = true;
-        ret = advance(req, done);
-    }
+        ret = io_transfer_step(req, done < 0 ? -errno : done);
+    } while (ret > 0);
     /* Asked again: a worker may just have found out for all. */
     if (ret == 0 && req->fua && qatomic_read(&no_dsync)) {
         ret = sync_data(req->fd);
@@ -125,7 +86,7 @@ static int threads_check_open(int fd, int open_flags, Error **errp)
  * O_DIRECT the kernel would wait for the disk here, whatever it is told. False: a worker has
  * to do it, all of it.
  */
-static bool read_from_cache(const ThreadRequest *req)
+static bool read_from_cache(const IOTransfer *req)
 {
     const IOSlice *s = &req->slice;
 
@@ -138,7 +99,7 @@ static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp 
                                        int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                        size_t qiov_offset, BdrvRequestFlags flags)
 {
-    ThreadRequest req = {
+    IOTransfer req = {
         .fd = fd,
         .op = op,
         .offset = offset,
