@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Images as files: creating them, the words of qemu-img for modes, and what a node is. */
 #include "node.h"
+#include "block/io-engine.h"
 
 /* --- creating --- */
 
@@ -141,13 +142,17 @@ int bdrv_parse_cache_mode(const char *mode, int *flags, bool *writethrough)
 
 int bdrv_parse_aio(const char *mode, int *flags)
 {
-    if (!strcmp(mode, "native")) {
-        *flags |= BDRV_O_NATIVE_AIO;
-    } else if (!strcmp(mode, "threads")) {
-        *flags &= ~BDRV_O_NATIVE_AIO;
-    } else {
+    int engine = 0;
+
+    if (!io_engine_find(mode)) {
         return -1;
     }
+    if (!strcmp(mode, "native")) {
+        engine = BDRV_O_NATIVE_AIO;
+    } else if (!strcmp(mode, "io_uring")) {
+        engine = BDRV_O_IO_URING;
+    }
+    *flags = (*flags & ~(BDRV_O_NATIVE_AIO | BDRV_O_IO_URING)) | engine;
     return 0;
 }
 

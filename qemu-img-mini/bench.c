@@ -60,7 +60,7 @@ static const CliOption bench_cli_options[] = {
     { 'd', NULL, "DEPTH", "requests in flight (default: 64)" },
     { 'f', NULL, "FMT", "format of the image (default: look)" },
     CLI_IMAGE_OPTS_OPTION,
-    { 'i', NULL, "AIO", "how the host's file is read: threads (default), native" },
+    { 'i', NULL, "AIO", "how the host's file is read: threads (default), native, io_uring" },
     { 'n', NULL, NULL, "the same as -i native" },
     { 'o', NULL, "OFFSET", "where to begin, in bytes (default: 0)" },
     { 'q', NULL, NULL, "quiet; bench has nothing to leave out" },

@@ -175,7 +175,7 @@ const IoCommand io_open_command = {
             " -n      past the host's page cache: -t none\n"
             " -U      also when another process writes to the image\n"
             " -k      the same as -i native\n"
-            " -i AIO  how the host's file is read: threads, native\n"
+            " -i AIO  how the host's file is read: threads, native, io_uring\n"
             " -t MODE cache mode: none, directsync, writeback, writethrough, unsafe\n"
             " -d MODE discards: unmap, ignore\n"
             " -o LIST options of the drivers, KEY=VALUE,...\n",

@@ -11,7 +11,6 @@
  */
 #include "block/block-image.h"
 #include "block/drivers/file-internal.h"
-#include "block/block-image.h"
 #include "block/engine/io-slice.h"
 
 /* Bytes of the buffer that stands in for a misaligned one. */
@@ -255,8 +254,9 @@ static int take_engine(FileState *s, BlockOptions *options, int flags, Error **e
     g_autofree char *name = blk_options_take(options, "aio");
 
     if (!name) {
-        s->engine = flags & BDRV_O_NATIVE_AIO ? &io_engine_native : &io_engine_threads;
-        return 0;
+        name = g_strdup(flags & BDRV_O_NATIVE_AIO ? "native"
+                        : flags & BDRV_O_IO_URING ? "io_uring"
+                                                  : "threads");
     }
     s->engine = io_engine_find(name);
     if (!s->engine && !strcmp(name, "io_uring")) {

@@ -16,6 +16,9 @@
 static const IOEngine *const engines[] = {
     &io_engine_native,
     &io_engine_threads,
+#ifdef CONFIG_LIBURING
+    &io_engine_io_uring,
+#endif
 };
 
 /* What the context's data points to. */

@@ -66,6 +66,7 @@ typedef enum {
 #define BDRV_O_PROTOCOL     0x8000 /* do not probe: the filename goes to a protocol driver */
 #define BDRV_O_NO_IO        0x10000 /* metadata only; no guest data will be read */
 #define BDRV_O_AUTO_RDONLY  0x20000 /* fall back to read-only when read-write fails */
+#define BDRV_O_IO_URING     0x40000 /* io_uring, where it is built in and permitted */
 #define BDRV_O_NO_EXTERNAL  0x1000000 /* no file that only an image names: backing, data */
 #define BDRV_O_CACHE_MASK   (BDRV_O_NOCACHE | BDRV_O_NO_FLUSH)
 

@@ -59,7 +59,7 @@ int bdrv_amend_options(BlockDriverState *bs, BlockOptions *opts, BlockProgress *
  * unsafe. Replaces the cache bits of *@flags. 0, or -1 for an unknown name.
  */
 int bdrv_parse_cache_mode(const char *mode, int *flags, bool *writethrough);
-/* "native", "threads". 0, or -1 for another name; "io_uring" is one, as it is not there. */
+/* "native", "threads", "io_uring". 0, or -1 for another name, and for an engine that is not built in. */
 int bdrv_parse_aio(const char *mode, int *flags);
 /* "unmap"/"on", "ignore"/"off". */
 int bdrv_parse_discard_flags(const char *mode, int *flags);

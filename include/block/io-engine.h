@@ -62,6 +62,8 @@ typedef struct IOEngine {
 
 extern const IOEngine io_engine_native;
 extern const IOEngine io_engine_threads;
+/* Only in builds with liburing: ask io_engine_find(). */
+extern const IOEngine io_engine_io_uring;
 
 /* NULL: no engine of that name is built in. */
 const IOEngine *io_engine_find(const char *name);

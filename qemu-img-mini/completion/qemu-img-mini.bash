@@ -41,7 +41,7 @@ _qemu_mini_value() {
     case $1 in
     FMT) _qemu_mini_words "$(_qemu_mini_list "$tool" 'ormats')" ;;
     CACHE) _qemu_mini_words 'none off directsync writeback writethrough unsafe' ;;
-    AIO) _qemu_mini_words 'native threads' ;;
+    AIO) _qemu_mini_words 'io_uring native threads' ;;
     COMMAND) _qemu_mini_words "$("$tool" -c help 2>/dev/null | sed -n 's/^\([a-z_]*\) .*-- .*/\1/p')" ;;
     *\|*) _qemu_mini_words "${1//|/ }" ;;
     *) _qemu_mini_files ;;

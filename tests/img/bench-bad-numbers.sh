@@ -20,11 +20,6 @@ refused 'Invalid buffer size specified. Must be between 0 and 2147483647.' bench
 refused 'Invalid pattern byte specified' bench -w --pattern=256 a
 refused 'Invalid cache mode' bench -t foo a
 refused 'Invalid aio option: foo' bench -i foo a
-no_uring='aio=io_uring was specified, but is not supported in this build.'
-refused "$no_uring" bench -i io_uring a
-run "$io" -i io_uring -c quit -f raw a
-expect_status 1
-expect_err "$(basename "$io"): $no_uring"
 run "$io" -i foo -c quit -f raw a
 expect_status 1
 expect_err "$(basename "$io"): Invalid aio option: foo"

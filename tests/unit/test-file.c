@@ -14,6 +14,7 @@
 
 #include "block/block-backend.h"
 #include "block/block-image.h"
+#include "block/io-engine.h"
 
 #define KIB 1024
 #define MIB (1024 * 1024)
@@ -237,8 +238,10 @@ static void test_open_no_permission(Fixture *f, gconstpointer data)
 static void test_open_bad_options(Fixture *f, gconstpointer data)
 {
     check_refused(f->img, "aio=foo", 0, "invalid parameter value: foo");
-    check_refused(f->img, "aio=io_uring", 0,
-                  "aio=io_uring was specified, but is not supported in this build.");
+    if (!io_engine_find("io_uring")) {
+        check_refused(f->img, "aio=io_uring", 0,
+                      "aio=io_uring was specified, but is not supported in this build.");
+    }
     check_refused(f->img, "locking=foo", 0, "invalid parameter value: foo");
     check_refused(f->img, "aio=native", 0,
                   "aio=native was specified, but it requires cache.direct=on");
@@ -860,6 +863,24 @@ static void test_create_respects_locks(Fixture *f, gconstpointer data)
     blk_unref(open_rw(f, 0));
 }
 
+static bool io_uring_works(void)
+{
+    const IOEngine *engine = io_engine_find("io_uring");
+    AioContext *ctx = aio_context_new(&error_abort);
+    bool works;
+
+    qemu_set_current_aio_context(ctx);
+    works = engine && io_engine_get_state(engine, NULL);
+    qemu_set_current_aio_context(NULL);
+    aio_context_unref(ctx);
+    return works;
+}
+
+static void test_no_io_uring(Fixture *f, gconstpointer data)
+{
+    g_test_skip("not built in, or not permitted here");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -887,6 +908,19 @@ int main(int argc, char **argv)
     TEST("threads-share-a-node/buffered", test_threads_share_a_node, GINT_TO_POINTER(0));
     TEST("threads-share-a-node/native", test_threads_share_a_node,
          GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_NATIVE_AIO));
+    if (io_uring_works()) {
+        TEST("any-buffer-will-do/io_uring", test_any_buffer_will_do,
+             GINT_TO_POINTER(BDRV_O_IO_URING));
+        TEST("any-buffer-will-do/io_uring-direct", test_any_buffer_will_do,
+             GINT_TO_POINTER(BDRV_O_NOCACHE | BDRV_O_IO_URING));
+        TEST("callbacks-may-do-anything/io_uring", test_callbacks_may_do_anything,
+             GINT_TO_POINTER(BDRV_O_IO_URING));
+        TEST("threads-share-a-node/io_uring", test_threads_share_a_node,
+             GINT_TO_POINTER(BDRV_O_IO_URING));
+        TEST("device/io_uring", test_device, GINT_TO_POINTER(BDRV_O_IO_URING));
+    } else {
+        TEST("io_uring", test_no_io_uring, NULL);
+    }
     TEST("status", test_status, NULL);
     TEST("status-is-remembered", test_status_is_remembered, NULL);
     TEST("zeroes-keep-their-space", test_zeroes_keep_their_space, NULL);
