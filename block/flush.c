@@ -18,21 +18,21 @@ static int coroutine_fn flush_begin(BlockNodeCore *core, uint64_t *gen)
 {
     Waiter waiter;
 
-    qemu_mutex_lock(&core->reqs_lock);
+    node_lock(&core->reqs_lock);
     *gen = core->write_gen;
     while (core->flush_active) {
         wait_list_sleep(&core->flush_waiters, &waiter, &core->reqs_lock);
-        qemu_mutex_lock(&core->reqs_lock);
+        node_lock(&core->reqs_lock);
     }
     if (core->flush_error || core->flushed_gen >= *gen) {
         int ret = core->flush_error ? core->flush_error : 1;
 
-        qemu_mutex_unlock(&core->reqs_lock);
+        node_unlock(&core->reqs_lock);
         return ret;
     }
     *gen = core->write_gen;
     core->flush_active = true;
-    qemu_mutex_unlock(&core->reqs_lock);
+    node_unlock(&core->reqs_lock);
     return 0;
 }
 
@@ -40,7 +40,7 @@ static void coroutine_fn flush_end(BlockNodeCore *core, uint64_t gen, int ret)
 {
     Waiter *woken;
 
-    qemu_mutex_lock(&core->reqs_lock);
+    node_lock(&core->reqs_lock);
     core->flush_active = false;
     if (ret == 0) {
         core->flushed_gen = gen;
@@ -49,7 +49,7 @@ static void coroutine_fn flush_end(BlockNodeCore *core, uint64_t gen, int ret)
         qatomic_set(&core->flush_error, ret);
     }
     woken = wait_list_take(&core->flush_waiters);
-    qemu_mutex_unlock(&core->reqs_lock);
+    node_unlock(&core->reqs_lock);
     wait_list_wake(woken);
 }
 
@@ -59,9 +59,9 @@ static void coroutine_fn raise_flush_to_disk(BlockDriverState *bs)
     BlockNodeCore *core = bs->core;
     bool dirty;
 
-    qemu_mutex_lock(&core->reqs_lock);
+    node_lock(&core->reqs_lock);
     dirty = core->flushed_gen < core->write_gen;
-    qemu_mutex_unlock(&core->reqs_lock);
+    node_unlock(&core->reqs_lock);
     if (dirty) {
         bdrv_co_debug_event(bs, BLKDBG_FLUSH_TO_DISK);
     }

@@ -206,9 +206,9 @@ int coroutine_fn write_finish(BlockDriverState *bs, int64_t end, int ret, bool f
     }
     if (flush) {
         /* tracked_end() will count the write, but this flush has to see it already. */
-        qemu_mutex_lock(&core->reqs_lock);
+        node_lock(&core->reqs_lock);
         core->write_gen++;
-        qemu_mutex_unlock(&core->reqs_lock);
+        node_unlock(&core->reqs_lock);
         return bdrv_co_flush(bs);
     }
     return 0;
@@ -470,14 +470,26 @@ int coroutine_fn bdrv_co_preadv_part(BdrvChild *child, int64_t offset, int64_t b
     return read_general(bs, offset, bytes, qiov, qiov_offset, flags);
 }
 
+/* What a node has to see to that takes the write as it is otherwise. */
+#define WRITE_FLAGS_OF_NODE (BDRV_REQ_ZERO_WRITE | BDRV_REQ_FUA | BDRV_REQ_WRITE_COMPRESSED | \
+                             BDRV_REQ_SERIALISING | BDRV_REQ_NO_WAIT)
+
+static inline bool write_is_simple(const BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                   const QEMUIOVector *qiov, size_t qiov_offset,
+                                   BdrvRequestFlags flags)
+{
+    return !(flags & WRITE_FLAGS_OF_NODE) && !bs->read_only &&
+           request_is_simple(bs, offset, bytes, qiov, qiov_offset) &&
+           bs->drv->bdrv_co_pwritev_part;
+}
+
 /* Tracked: @flags are those of the request, the range is checked. */
 static int coroutine_fn write_tracked(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       QEMUIOVector *qiov, size_t qiov_offset,
                                       BdrvRequestFlags flags)
 {
-    if (likely(!(flags & (BDRV_REQ_FUA | BDRV_REQ_WRITE_COMPRESSED)) &&
-               bs->drv->bdrv_co_pwritev_part &&
-               request_is_simple(bs, offset, bytes, qiov, qiov_offset))) {
+    if (write_is_simple(bs, offset, bytes, qiov, qiov_offset,
+                        flags & ~(BDRV_REQ_SERIALISING | BDRV_REQ_NO_WAIT))) {
         return driver_pwritev(bs, offset, bytes, qiov, qiov_offset,
                               flags & bs->supported_write_flags);
     }
@@ -487,9 +499,29 @@ static int coroutine_fn write_tracked(BlockDriverState *bs, int64_t offset, int6
     return padded_request(bs, true, offset, bytes, qiov, qiov_offset, flags);
 }
 
-int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t bytes,
-                                      QEMUIOVector *qiov, size_t qiov_offset,
-                                      BdrvRequestFlags flags)
+/* In the list, and perhaps after a wait; takes it off. @inside: what it was when sent. */
+static int coroutine_fn QEMU_NOINLINE write_entered(BdrvChild *child, TrackedRequest *req,
+                                                    int64_t offset, int64_t bytes,
+                                                    QEMUIOVector *qiov, size_t qiov_offset,
+                                                    BdrvRequestFlags flags, bool inside)
+{
+    BlockDriverState *bs = child->bs;
+    int ret = 0;
+
+    if (unlikely(!ends_inside(bs, offset + bytes))) {
+        ret = check_write_end(child, offset + bytes, inside);
+    }
+    if (likely(ret == 0)) {
+        ret = write_tracked(bs, offset, bytes, qiov, qiov_offset, flags);
+        bdrv_record_write(bs, offset, bytes);
+    }
+    tracked_end(req);
+    return ret;
+}
+
+static int coroutine_fn QEMU_NOINLINE write_general(BdrvChild *child, int64_t offset,
+                                                    int64_t bytes, QEMUIOVector *qiov,
+                                                    size_t qiov_offset, BdrvRequestFlags flags)
 {
     BlockDriverState *bs = child->bs;
     TrackedRequest req;
@@ -512,16 +544,30 @@ int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t 
     serialising = (flags & BDRV_REQ_SERIALISING) || !is_aligned(bs, offset, bytes);
     inside = ends_inside(bs, offset + bytes);
     ret = tracked_begin(&req, bs, offset, bytes, serialising, flags & BDRV_REQ_NO_WAIT);
-    if (ret == 0) {
-        if (unlikely(!ends_inside(bs, offset + bytes))) {
-            ret = check_write_end(child, offset + bytes, inside);
-        }
-        if (likely(ret == 0)) {
-            ret = write_tracked(bs, offset, bytes, qiov, qiov_offset, flags);
-            bdrv_record_write(bs, offset, bytes);
-        }
-        tracked_end(&req);
+    return ret < 0 ? ret
+                   : write_entered(child, &req, offset, bytes, qiov, qiov_offset, flags, inside);
+}
+
+int coroutine_fn bdrv_co_pwritev_part(BdrvChild *child, int64_t offset, int64_t bytes,
+                                      QEMUIOVector *qiov, size_t qiov_offset,
+                                      BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    TrackedRequest req;
+    int ret;
+
+    if (unlikely(!write_is_simple(bs, offset, bytes, qiov, qiov_offset, flags))) {
+        return write_general(child, offset, bytes, qiov, qiov_offset, flags);
     }
+    /* Cannot fail, as it may wait; the image may have become shorter meanwhile. */
+    tracked_begin(&req, bs, offset, bytes, false, false);
+    if (unlikely(!ends_inside(bs, offset + bytes))) {
+        return write_entered(child, &req, offset, bytes, qiov, qiov_offset, flags, true);
+    }
+    ret = driver_pwritev(bs, offset, bytes, qiov, qiov_offset,
+                         flags & bs->supported_write_flags);
+    bdrv_record_write(bs, offset, bytes);
+    tracked_end(&req);
     return ret;
 }
 

@@ -25,7 +25,6 @@ BlockDriverState *bdrv_new_node(AioContext *ctx)
     core->parents = g_ptr_array_new();
     core->children = g_ptr_array_new();
     wait_list_init(&core->flush_waiters);
-    qemu_mutex_init(&core->reqs_lock);
     QTAILQ_INIT(&core->reqs);
     qemu_mutex_init(&core->dirty_lock);
     QLIST_INIT(&core->dirty_bitmaps);
@@ -65,7 +64,6 @@ static void node_free(BlockDriverState *bs)
     qemu_mutex_destroy(&core->dirty_lock);
     g_free(core->auto_backing_file);
     g_free(core->display_name);
-    qemu_mutex_destroy(&core->reqs_lock);
     aio_context_unref(core->ctx);
     g_free(core);
     g_free(bs->opaque);

@@ -22,6 +22,7 @@
 #include "block/block-image.h"
 #include "block/dirty-bitmap.h"
 #include "drivers.h"
+#include "node-lock.h"
 #include "wait-list.h"
 
 /* How much the first bytes of an image tell: what probing reads. */
@@ -46,15 +47,6 @@ struct TrackedRequest {
     bool read; /* nothing to flush after it; set before tracked_end() */
     QTAILQ_ENTRY(TrackedRequest) next;
 };
-
-/*
- * Enters [@offset, @offset + @bytes) into the node's list and, if need be, waits. 0, or
- * -EBUSY (and nothing entered) when @no_wait and it would have to.
- */
-int coroutine_fn tracked_begin(TrackedRequest *req, BlockDriverState *bs, int64_t offset,
-                               int64_t bytes, bool serialising, bool no_wait);
-/* Also counts the write for the next flush. */
-void coroutine_fn tracked_end(TrackedRequest *req);
 
 /* --- dirty bitmaps (block/dirty-bitmap.c) --- */
 
@@ -96,7 +88,7 @@ struct BlockNodeCore {
     QemuMutex dirty_lock;  /* a leaf lock; see dirty-bitmap.c */
     QLIST_HEAD(, BdrvDirtyBitmap) dirty_bitmaps;
 
-    QemuMutex reqs_lock;
+    NodeLock reqs_lock;
     QTAILQ_HEAD(, TrackedRequest) reqs;
     unsigned nb_serialising; /* of reqs */
     unsigned nb_waiting;     /* of reqs: those with blockers */
@@ -106,6 +98,50 @@ struct BlockNodeCore {
     WaitList flush_waiters;
     int flush_error; /* -errno of the first failed flush: sticky */
 };
+
+/* The slow paths of the next two, where requests wait: entered with reqs_lock, left without. */
+int coroutine_fn tracked_begin_locked(TrackedRequest *req, bool no_wait);
+void coroutine_fn tracked_end_locked(TrackedRequest *req);
+
+/*
+ * Enters [@offset, @offset + @bytes) into the node's list and, if need be, waits. 0, or
+ * -EBUSY (and nothing entered) when @no_wait and it would have to.
+ */
+static inline int coroutine_fn tracked_begin(TrackedRequest *req, BlockDriverState *bs,
+                                             int64_t offset, int64_t bytes, bool serialising,
+                                             bool no_wait)
+{
+    BlockNodeCore *core = bs->core;
+
+    req->bs = bs;
+    req->offset = offset;
+    req->end = bytes > INT64_MAX - offset ? INT64_MAX : offset + bytes;
+    req->blockers = 0;
+    req->serialising = serialising;
+    req->read = false;
+    node_lock(&core->reqs_lock);
+    if (unlikely(serialising || core->nb_serialising)) {
+        return tracked_begin_locked(req, no_wait);
+    }
+    QTAILQ_INSERT_TAIL(&core->reqs, req, next);
+    node_unlock(&core->reqs_lock);
+    return 0;
+}
+
+/* Also counts the write for the next flush. */
+static inline void coroutine_fn tracked_end(TrackedRequest *req)
+{
+    BlockNodeCore *core = req->bs->core;
+
+    node_lock(&core->reqs_lock);
+    core->write_gen += !req->read;
+    if (unlikely(req->serialising || core->nb_waiting)) {
+        tracked_end_locked(req);
+        return;
+    }
+    QTAILQ_REMOVE(&core->reqs, req, next);
+    node_unlock(&core->reqs_lock);
+}
 
 /* At the end of every write-like request, whatever came of it. */
 static inline void bdrv_record_write(BlockDriverState *bs, int64_t offset, int64_t bytes)

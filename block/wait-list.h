@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Coroutines, of any threads, that wait for the same thing, oldest first. The caller's
- * mutex covers the list.
+ * lock covers the list.
  *
  * Unlike a CoQueue, waking takes the whole list off first: a waiter that finds that it
  * has to wait again is not woken once more by the same call.
@@ -11,7 +11,7 @@
 
 #include "qemu/aio.h"
 #include "qemu/coroutine.h"
-#include "qemu/thread.h"
+#include "node-lock.h"
 
 typedef struct Waiter Waiter;
 struct Waiter { /* on the waiting coroutine's stack */
@@ -39,11 +39,11 @@ static inline void wait_list_add(WaitList *list, Waiter *waiter)
 
 /* Waits until woken. Called with @lock held, returns without it. */
 static inline void coroutine_fn wait_list_sleep(WaitList *list, Waiter *self,
-                                                QemuMutex *lock)
+                                                NodeLock *lock)
 {
     self->co = qemu_coroutine_self();
     wait_list_add(list, self);
-    qemu_mutex_unlock(lock);
+    node_unlock(lock);
     /*
      * A waker of another thread may be here already: it schedules us into our own
      * context, which cannot run before we have yielded.
