@@ -43,11 +43,12 @@
 /* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
 #define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
 /*
- * As many chunks are being written at once with in_order. A format that allocates clusters
- * gets one at a time, as otherwise their order in the file would depend on luck; but as many as
- * there are if they are compressed.
+ * As many chunks are being written at once with in_order, to a disk past the page cache. Into the cache
+ * it is one, for the kernel lets only one writer at a time into a file, and the others would burn a
+ * processor's time until it is their turn. A format that allocates clusters gets one as well, as otherwise their
+ * order in the file would depend on luck; but as many as there are if they are compressed.
  */
-#define IN_ORDER_WRITES 2
+#define IN_ORDER_DIRECT_WRITES 2
 /* Runs of compressed clusters of one chunk that are under way at once. */
 #define COMPRESSED_RUNS 16
 /* The survey of what there is to copy stops here: it must not take long itself. */
@@ -723,13 +724,17 @@ static int64_t pow2_floor(int64_t n)
 
 static unsigned max_writing(const CopyJob *job)
 {
+    BlockDriverState *bs = blk_bs(job->target);
     BlockDriverInfo info;
 
     if (job->compressed) {
         return job->num_coroutines;
     }
-    return bdrv_get_info(blk_bs(job->target), &info) == 0 && info.cluster_size ? 1
-                                                                               : IN_ORDER_WRITES;
+    if (!(bs->open_flags & BDRV_O_NOCACHE) ||
+        (bdrv_get_info(bs, &info) == 0 && info.cluster_size)) {
+        return 1;
+    }
+    return IN_ORDER_DIRECT_WRITES;
 }
 
 bool copy_run(const CopyJob *job)
