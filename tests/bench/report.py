@@ -1,27 +1,38 @@
 # SPDX-License-Identifier: MIT
-"""usage: scripts/bench [--runs=N] [NAME...]
+"""usage: scripts/bench [--runs=N] [--data=MB] [NAME...]
 
 Measures, and prints one line for each figure: ours, the reference's, the ratio, the goal.
 Names (default: all):
   direct     4 KiB reads, O_DIRECT and Linux AIO, depths 32 and 128, against a bare
              io_submit/io_getevents loop (tests/bench/bench-aio-bare.c)
   null       null-co at depth 64 against the system's qemu-img bench
-  convert    an ext4 image to a raw file against the system's qemu-img convert
+  convert    raw and qcow2 to raw and qcow2, an ext4 image with 1600 MiB of data in 8000 (or
+             --data, five times as large) on a disk and on tmpfs, against the system's qemu-img
+             convert with its default flags and with those that turn out best
+  compressed convert -c, and compressed images to raw, likewise
+  empty      convert of 1 TiB that is mostly empty
+  compare    compare, map and check of such images
   qcow2      qcow2 on O_DIRECT and Linux AIO, depth 32: reads, overwrites and sequential
              allocating writes against raw in the same program; allocating writes against
              the system's qemu-img bench
   coroutine  switch and create, each backend, pinned to one core
 Every figure is the median of N runs (default 5) in which ours and the reference alternate.
-Nothing else should run on the machine. Files are made in build-bench/bench/ (up to 2 GB).
+Nothing else should run on the machine. Files are made in build-bench/bench/ and, while it runs,
+in /dev/shm (up to 8 GB each). The figures are also written to build/bench.json and build/bench.html.
 """
 import os
 import re
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
+
+import images
+import result
+from result import header, line
 
 BUILD = 'build-bench'
 OURS = f'{BUILD}/qemu-img-mini/qemu-img-mini'
@@ -61,21 +72,6 @@ def alternate(runs, *sides):
         for side, result in zip(sides, results):
             result.append(side())
     return [[statistics.median(column) for column in zip(*result)] for result in results]
-
-
-def line(what, ours, reference, goal=None):
-    """goal: '>= 0.95' or '<= 1.25', of the ratio ours / reference."""
-    ratio = ours / reference
-    text = f'{what:<44}{ours:>12,.1f}{reference:>12,.1f}{ratio:>8.2f}'
-    if goal:
-        sign, bound = goal.split()
-        met = ratio >= float(bound) if sign == '>=' else ratio <= float(bound)
-        text += f'  {goal} {"met" if met else "MISSED"}'
-    print(text, flush=True)
-
-
-def header(what, reference):
-    print(f'\n{what:<44}{"blkco":>12}{reference:>12}{"ratio":>8}  goal', flush=True)
 
 
 def data_file(path, size):
@@ -173,27 +169,6 @@ def bench_qcow2(runs):
     os.unlink(new)
 
 
-def bench_convert(runs):
-    source, target = f'{FILES}/disk.img', f'{FILES}/copy.img'
-    if not os.path.exists(source):
-        run('scripts/make-image', source, '300', '2048')
-
-    def convert(tool, *cache):
-        if os.path.exists(target):
-            os.unlink(target)
-        os.sync()
-        _, wall, cpu = run(tool, 'convert', '-f', 'raw', '-O', 'raw', *cache, source, target)
-        return wall * 1e3, cpu * 1e3
-
-    header('convert, ext4 image of 2 GiB, 300 MiB used', 'qemu-img')
-    for name, cache in ('cached', ()), ('direct', ('-t', 'none', '-T', 'none')):
-        ours, qemu = alternate(runs, lambda: convert(OURS, *cache),
-                               lambda: convert(QEMU, *cache))
-        line(f'{name}: time, ms', ours[0], qemu[0])
-        line(f'{name}: CPU time, ms', ours[1], qemu[1])
-    os.unlink(target)
-
-
 def bench_coroutine(runs):
     core = str(max(os.sched_getaffinity(0)))
     print(f'\ncoroutines, pinned to CPU {core}', flush=True)
@@ -213,16 +188,23 @@ def machine():
             return f'no {command[0]}'
 
     uname = os.uname()
-    print(f"machine   {first(r'^model name.*: (.*)', '/proc/cpuinfo')}, "
-          f'{os.cpu_count()} CPUs, {uname.machine}')
-    print(f"system    {first(r'^PRETTY_NAME=.(.*).$', '/etc/os-release')}, "
-          f'kernel {uname.release}, load {os.getloadavg()[0]:.1f}')
-    print(f"compared  {version(OURS, '--version')}; {version('qemu-img', '--version')}; "
-          f"{version('cc', '--version')}")
+    return (f"machine   {first(r'^model name.*: (.*)', '/proc/cpuinfo')}, "
+            f'{os.cpu_count()} CPUs, {uname.machine}\n'
+            f"system    {first(r'^PRETTY_NAME=.(.*).$', '/etc/os-release')}, "
+            f'kernel {uname.release}, load {os.getloadavg()[0]:.1f}\n'
+            f"compared  {version(OURS, '--version')}; {version('qemu-img', '--version')}; "
+            f"{version('cc', '--version')}")
+
+
+def of_images(part):
+    return lambda runs: part(runs, FILES, (OURS, QEMU))
 
 
 def main(args):
-    names = {'direct': bench_direct, 'null': bench_null, 'convert': bench_convert,
+    names = {'direct': bench_direct, 'null': bench_null,
+             'convert': of_images(images.bench_convert),
+             'compressed': of_images(images.bench_compressed),
+             'empty': of_images(images.bench_empty), 'compare': of_images(images.bench_compare),
              'qcow2': bench_qcow2, 'coroutine': bench_coroutine}
     runs = 5
     chosen = []
@@ -233,6 +215,8 @@ def main(args):
             return 0
         if re.fullmatch(r'--runs=[1-9]\d*', arg):
             runs = int(arg.partition('=')[2])
+        elif re.fullmatch(r'--data=[1-9]\d*', arg):
+            images.DATA_MB = int(arg.partition('=')[2])
         elif arg in names:
             chosen.append(arg)
         else:
@@ -240,14 +224,17 @@ def main(args):
             return 2
     if check:
         return 0
-    if not QEMU and set(chosen or names) & {'null', 'convert', 'qcow2'}:
-        print('scripts/bench: null, convert and qcow2 need qemu-img; install it, or name others',
+    if not QEMU and set(chosen or names) - {'direct', 'coroutine'}:
+        print('scripts/bench: all but direct and coroutine need qemu-img; install it, or name others',
               file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is in memory goes
     os.makedirs(FILES, exist_ok=True)
-    machine()
+    about = machine()
+    print(about)
     for name in chosen or names:
         names[name](runs)
+    result.write('build', about)
     return 0
 
 
