@@ -301,6 +301,7 @@ static void note_request(World *w, Version *v, const Request *r)
         return;
     }
     note_dirty(v, r->first, r->count);
+    memset(w->discarded + r->first, r->kind == STEP_DISCARD, r->count);
     for (unsigned s = r->first; r->kind != STEP_DISCARD && s < r->first + r->count; s++) {
         v->now.values[s] = writes ? r->value : 0;
     }
@@ -505,8 +506,12 @@ static bool do_snapshot(World *w)
     e = begin_event(w, STEP_SNAPSHOT);
     v = world_last(w);
     g_strlcpy(v->snaps[v->n_snaps].name, info.name, sizeof(v->snaps[0].name));
-    v->snaps[v->n_snaps].contents = g_memdup2(&v->now, sizeof(v->now));
-    g_ptr_array_add(w->contents, (gpointer)v->snaps[v->n_snaps].contents);
+    if (!w->faulty || !memchr(w->discarded, true, sizeof(w->discarded))) {
+        v->snaps[v->n_snaps].contents = g_memdup2(&v->now, sizeof(v->now));
+        g_ptr_array_add(w->contents, (gpointer)v->snaps[v->n_snaps].contents);
+    } else {
+        v->snaps[v->n_snaps].contents = NULL;
+    }
     v->n_snaps++;
     ret = bdrv_snapshot_create(blk_bs(w->blk), &info);
     end_event(w, e, ret, true);
@@ -519,7 +524,7 @@ static bool do_apply(World *w)
     Event *e;
     int ret;
 
-    if (!v->n_snaps || v->bitmaps[0].there || v->bitmaps[1].there || (w->shape->v2 && v->snaps[0].contents &&
+    if (!v->n_snaps || (w->faulty && !v->snaps[0].contents) || v->bitmaps[0].there || v->bitmaps[1].there || (w->shape->v2 && v->snaps[0].contents &&
                         v->snaps[0].contents->sectors != v->now.sectors)) {
         return false;
     }

@@ -110,6 +110,7 @@ typedef struct World {
     uint16_t next_value;
     unsigned next_snapshot;
     bool faulty;         /* steps may fail */
+    bool discarded[MAX_SECTORS]; /* by the last request for it; with faults nobody looked at it */
     unsigned failed;     /* steps that did */
     char *wrong;         /* what was found, or NULL */
 } World;
