@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is found after a power cut or after faults: opened for writing as its user would, the image
- * has at most leaks, reads as one of the versions it may have, sector by sector, and repair makes it clean.
+ * has at most leaks, reads as one of the versions it may have, sector by sector, and repair makes it
+ * clean.
  *
  * One open does most of it, for speed; by the state's hash some are looked at more closely: a check
  * before anything is written, writing to the image afterwards, QEMU's check.
@@ -335,7 +336,7 @@ static bool ask_qemu(Examination *e)
     g_autofree char *spec = NULL;
     g_autofree char *out = NULL;
     g_autofree char *err = NULL;
-    char *argv[] = { "qemu-img", "check", NULL, NULL };
+    const char *argv[] = { "qemu-img", "check", NULL, NULL };
     g_autoptr(GError) error = NULL;
     int status;
 
@@ -351,8 +352,8 @@ static bool ask_qemu(Examination *e)
                            e->w->shape->data_file ? "\"}"
                            : e->w->shape->backing ? ",\"backing\":null" : "");
     argv[2] = spec;
-    if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err, &status,
-                      &error)) {
+    if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err,
+                      &status, &error)) {
         return wrong(e, "qemu-img: %s", error->message);
     }
     g_remove(image);

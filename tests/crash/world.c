@@ -524,8 +524,9 @@ static bool do_apply(World *w)
     Event *e;
     int ret;
 
-    if (!v->n_snaps || (w->faulty && !v->snaps[0].contents) || v->bitmaps[0].there || v->bitmaps[1].there || (w->shape->v2 && v->snaps[0].contents &&
-                        v->snaps[0].contents->sectors != v->now.sectors)) {
+    if (!v->n_snaps || (w->faulty && !v->snaps[0].contents) || v->bitmaps[0].there ||
+        v->bitmaps[1].there || (w->shape->v2 && v->snaps[0].contents &&
+                                v->snaps[0].contents->sectors != v->now.sectors)) {
         return false;
     }
     e = begin_event(w, STEP_APPLY);
