@@ -22,6 +22,8 @@
 #define DEFAULT_VIRTUAL_NS (INT64_C(3600) * NANOSECONDS_PER_SECOND)
 
 static const BlkcoTestConfig no_config;
+/* They live as long as the program: GTest has no end of them. */
+static BlkcoCase *cases;
 
 /* --- what is printed when the program aborts --- */
 
@@ -318,7 +320,9 @@ void blkco_frame_add(const BlkcoCase *c)
 
     copy->path = g_strdup(c->path);
     copy->config = c->config ? c->config : &no_config;
-    g_test_add_data_func_full(copy->path, copy, run_case, NULL);
+    copy->next = cases;
+    cases = copy;
+    g_test_add_data_func(copy->path, copy, run_case);
 }
 
 void blkco_test_add(const char *path, const BlkcoTestConfig *config, BlkcoTestFunc *func,

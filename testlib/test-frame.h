@@ -7,6 +7,7 @@
 
 typedef struct BlkcoCase BlkcoCase;
 struct BlkcoCase {
+    BlkcoCase *next;
     const char *path;
     const BlkcoTestConfig *config;
     gpointer data;

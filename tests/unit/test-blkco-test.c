@@ -205,6 +205,7 @@ int main(int argc, char **argv)
     static const BlkcoTestConfig often = { .runs = 20 };
     static const BlkcoTestConfig few = { .max_states = 10 };
     static unsigned count;
+    g_autoptr(GHashTable) seeds = NULL;
     static uint8_t data[8192] = { 1 };
 
     program = argv[0];
@@ -220,8 +221,8 @@ int main(int argc, char **argv)
     blkco_test_add("/blkco-test/power-cycle", &qcow2, power_cycle, NULL);
     blkco_test_add("/blkco-test/an-hour-takes-no-time", NULL, sleeps_for_an_hour, NULL);
     blkco_test_add("/blkco-test/faults", &failing, faulty, NULL);
-    blkco_test_add("/blkco-test/runs-have-different-seeds", &often, run_differs,
-                   g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL));
+    seeds = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    blkco_test_add("/blkco-test/runs-have-different-seeds", &often, run_differs, seeds);
     blkco_test_add_crash("/blkco-test/crash", NULL, prepare, work, verify_prepared, data);
     blkco_test_add_crash("/blkco-test/crash-in-qcow2", &qcow2, NULL, work, verify, data);
     blkco_test_add_crash("/blkco-test/crash-sampled", &few, NULL, work, verify, data);
