@@ -8,6 +8,7 @@
  */
 #include "block/snapshot.h"
 
+#include "block/dirty-bitmap.h"
 #include "node.h"
 
 static bool has_snapshots(const BlockDriverState *bs)
@@ -151,6 +152,11 @@ int bdrv_snapshot_goto(BlockDriverState *bs, const char *snapshot_id, Error **er
     if (s.bs->read_only) {
         error_setg(errp, "Failed to load snapshot: The image is read-only");
         return -EACCES;
+    }
+    if (bdrv_dirty_bitmap_first(bs) || bdrv_dirty_bitmap_first(s.bs)) {
+        /* They would not know what has changed. */
+        error_setg(errp, "Device has active dirty bitmaps");
+        return -EBUSY;
     }
     bdrv_drained_begin(s.bs);
     ret = co_call(&s.call);

@@ -9,6 +9,7 @@
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
 #include "block/block-image.h"
+#include "block/dirty-bitmap.h"
 #include "block/qcow2.h"
 #include "block/snapshot.h"
 #include "qemu/main-loop.h"
@@ -594,6 +595,33 @@ static void empty_disks(void)
     }
 }
 
+/* It would not know what the snapshot changes; that the image has none yet does not matter. */
+static void not_applied_beside_a_new_bitmap(void)
+{
+    static const Variant v = { "bitmap", "cluster_size=64k", 65536, false, false, false };
+    g_autofree char *path = g_build_filename(dir, "bitmap.qcow2", NULL);
+    g_autofree Model *m = g_new0(Model, 1);
+    QEMUSnapshotInfo sn = { .name = "before" };
+    BdrvDirtyBitmap *bitmap;
+    Error *err = NULL;
+
+    m->v = &v;
+    m->path = path;
+    m->size = 1 << 20;
+    create_image(m);
+    open_for_writing(m);
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(m->blk), &sn), ==, 0);
+    bitmap = bdrv_create_dirty_bitmap(blk_bs(m->blk), 65536, "b", &error_abort);
+    bdrv_dirty_bitmap_set_persistence(bitmap, true);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(m->blk), "before", &err), ==, -EBUSY);
+    g_assert_cmpstr(error_get_pretty(err), ==, "Device has active dirty bitmaps");
+    error_free(err);
+    bdrv_release_dirty_bitmap(bitmap);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(m->blk), "before", &error_abort), ==, 0);
+    close_image(m);
+    g_unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     g_autofree char *qemu = g_find_program_in_path("qemu-img");
@@ -613,6 +641,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/snapshot/fields-are-kept", fields_are_kept);
     g_test_add_func("/qcow2/snapshot/unknown-extra-data-is-kept", unknown_extra_data_is_kept);
     g_test_add_func("/qcow2/snapshot/empty-disks", empty_disks);
+    g_test_add_func("/qcow2/snapshot/not-applied-beside-a-new-bitmap", not_applied_beside_a_new_bitmap);
     ret = g_test_run();
     run("rm -rf %s", dir);
     g_free(dir);
