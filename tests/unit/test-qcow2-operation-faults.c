@@ -2,9 +2,9 @@
 /*
  * What changes or looks at an image as a whole - amend, resize, snapshots, bitmaps, commit, repairs
  * and so on - on a file that fails: each operation again and again, each time with another call
- * to the file failing, or another allocation, opening the image included. Whatever the operation reports, afterwards the
- * image is whole but for what a repair mends, and every sector reads as before the operation or as
- * after it. --seed replays a failure; -m slow leaves no call out.
+ * to the file failing, or another allocation, opening the image included. Whatever the operation
+ * reports, afterwards the image is whole but for what a repair mends, and every sector reads as
+ * before the operation or as after it. --seed replays a failure; -m slow leaves no call out.
  */
 #include "crash-sim.h"
 #include "failing-memory.h"
