@@ -16,6 +16,7 @@ Names (default: all):
              allocating writes against raw in the same program; allocating writes against
              the system's qemu-img bench
   coroutine  switch and create, each backend, pinned to one core
+  instructions  what one request takes, counted by valgrind
 Every figure is the median of N runs (default 5) in which ours and the reference alternate.
 Nothing else should run on the machine. Files are made in build-bench/bench/ and, while it runs,
 in /dev/shm (up to 8 GB each). The figures are also written to build/bench.json and build/bench.html.
@@ -31,6 +32,7 @@ import sys
 import time
 
 import images
+import instructions
 import result
 from result import header, line
 
@@ -175,6 +177,16 @@ def bench_coroutine(runs):
     print(run('taskset', '-c', core, COROUTINE)[0], end='')
 
 
+def bench_instructions(runs):
+    """Counted, so that one run will do."""
+    raw, qcow2 = f'{FILES}/small.img', f'{FILES}/small.qcow2'
+    data_file(raw, 64 << 20)
+    run(OURS, 'convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2)
+    header('Instructions a request, depth 64', '')
+    for what, figure, most in instructions.table(f'{FILES}/callgrind.out', OURS, raw, qcow2):
+        result.bound(what, figure, f'<= {most}')
+
+
 def machine():
     def first(pattern, path):
         with open(path, encoding='utf-8') as f:
@@ -205,7 +217,8 @@ def main(args):
              'convert': of_images(images.bench_convert),
              'compressed': of_images(images.bench_compressed),
              'empty': of_images(images.bench_empty), 'compare': of_images(images.bench_compare),
-             'qcow2': bench_qcow2, 'coroutine': bench_coroutine}
+             'qcow2': bench_qcow2, 'coroutine': bench_coroutine,
+             'instructions': bench_instructions}
     runs = 5
     chosen = []
     check = args[:1] == ['--check']  # of scripts/bench, before it builds: the arguments only
