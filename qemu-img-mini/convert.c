@@ -11,6 +11,7 @@
 
 #include "block/block-driver.h"
 #include "block/block-image.h"
+#include "block/qcow2.h"
 #include "convert-copy.h"
 #include "create-options.h"
 #include "host-file.h"
@@ -286,13 +287,41 @@ static void close_sources(Convert *cv)
 
 /* --- the target --- */
 
+/*
+ * It is not an option of the image, which keeps no record of it, but of the writing: it goes from the
+ * values for the creation to those for opening the target.
+ */
+static bool take_compression_level(Convert *cv, Error **errp)
+{
+    const char *type = blk_options_get(cv->create_values, "compression_type") ?: "zlib";
+    unsigned max = bdrv_qcow2_max_compression_level(type);
+    uint64_t level = 0;
+    int given = blk_options_take_number(cv->create_values, "compression_level", &level, errp);
+
+    if (given > 0 && !cv->compressed) {
+        error_setg(errp, "compression_level has no effect without -c");
+        return false;
+    }
+    if (given > 0 && (level < 1 || level > max)) {
+        error_setg(errp, "compression_level for %s must be between 1 and %u", type, max);
+        return false;
+    }
+    cv->target.compression_level = level;
+    return given >= 0;
+}
+
 /* Checks all that is needed to create the target. */
 static bool prepare_create(Convert *cv)
 {
     Error *err = NULL;
 
-    if (!create_target_init(&cv->create, cv->target.format, cv->target.filename, &err) ||
-        !(cv->create_values = create_target_parse(&cv->create, cv->options, &err))) {
+    if (!create_target_init(&cv->create, cv->target.format, cv->target.filename, &err)) {
+        error_report_err(err);
+        return false;
+    }
+    create_target_add_compression(&cv->create);
+    cv->create_values = create_target_parse(&cv->create, cv->options, &err);
+    if (!cv->create_values || !take_compression_level(cv, &err)) {
         error_report_err(err);
         return false;
     }
@@ -561,7 +590,7 @@ static int convert_run(const Command *cmd, int argc, char **argv)
     }
     const char *last = argc - optind >= 2 ? argv[argc - 1] : NULL;
     if (options && cli_option_list_asks_help(options)) {
-        return create_options_help(cv.target.format, last);
+        return convert_options_help(cv.target.format, last);
     }
     if (!last) {
         error_report("Must specify image file name");

@@ -62,6 +62,19 @@ void create_target_init_amend(CreateTarget *target, BlockDriver *drv)
     add_options(target->table, bdrv_amend_options_table(drv));
 }
 
+void create_target_add_compression(CreateTarget *target)
+{
+    static const BlockCreateOption options[] = {
+        { "compression_level", BLOCK_OPT_NUMBER, "With -c: from 1, more is smaller and slower",
+          NULL },
+        { NULL, 0, NULL, NULL },
+    };
+
+    if (create_target_has(target, "compression_type")) {
+        add_options(target->table, options);
+    }
+}
+
 void create_target_clear(CreateTarget *target)
 {
     g_clear_pointer(&target->table, g_array_unref);
@@ -209,7 +222,7 @@ int amend_options_help(const char *format)
     return EXIT_SUCCESS;
 }
 
-int create_options_help(const char *format, const char *filename)
+static int options_help(const char *format, const char *filename, bool converting)
 {
     CreateTarget target;
     Error *err = NULL;
@@ -218,6 +231,9 @@ int create_options_help(const char *format, const char *filename)
         error_report_err(err);
         create_target_clear(&target);
         return EXIT_FAILURE;
+    }
+    if (converting) {
+        create_target_add_compression(&target);
     }
     if (filename) {
         printf("Supported options:\n");
@@ -231,4 +247,14 @@ int create_options_help(const char *format, const char *filename)
     }
     create_target_clear(&target);
     return EXIT_SUCCESS;
+}
+
+int create_options_help(const char *format, const char *filename)
+{
+    return options_help(format, filename, false);
+}
+
+int convert_options_help(const char *format, const char *filename)
+{
+    return options_help(format, filename, true);
 }

@@ -117,6 +117,9 @@ static BlockOptions *image_options(const CliImage *image)
         }
         blk_options_set(opts, BDRV_OPT_FORCE_SHARE, "on");
     }
+    if (image->compression_level) {
+        blk_options_setf(opts, "compression-level", "%u", image->compression_level);
+    }
     if (image->write_layer) {
         g_autofree char *key = g_strconcat(image->write_layer, BDRV_OPT_READ_ONLY, NULL);
         blk_options_set(opts, key, "off");

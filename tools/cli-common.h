@@ -26,6 +26,7 @@ typedef struct CliImage {
     int flags;            /* BDRV_O_* */
     bool writethrough;
     bool force_share;
+    unsigned compression_level; /* of a format that has one; 0: its own choice */
     const char *write_layer; /* option prefix ("backing.backing.") of a layer to open for writing; or NULL */
 } CliImage;
 

@@ -286,7 +286,7 @@ int qcow2_decompress(unsigned type, void *out, size_t out_size, const void *in, 
     }
 }
 
-int qcow2_compression_max_level(unsigned type)
+unsigned qcow2_compression_max_level(unsigned type)
 {
     return type == QCOW2_COMPRESSION_ZSTD ? ZSTD_MAX_LEVEL : DEFLATE_MAX_LEVEL;
 }

@@ -27,6 +27,6 @@ int qcow2_decompress(unsigned type, void *out, size_t out_size, const void *in, 
  */
 ssize_t qcow2_compress(unsigned type, int level, void *out, size_t out_size, const void *in,
                        size_t in_size);
-int qcow2_compression_max_level(unsigned type);
+unsigned qcow2_compression_max_level(unsigned type);
 
 #endif

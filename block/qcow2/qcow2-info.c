@@ -87,3 +87,10 @@ BlockOptions *qcow2_get_specific_info(BlockDriverState *bs, Error **errp)
     }
     return opts;
 }
+
+unsigned bdrv_qcow2_max_compression_level(const char *compression_type)
+{
+    return qcow2_compression_max_level(!strcmp(compression_type, "zstd")
+                                           ? QCOW2_COMPRESSION_ZSTD
+                                           : QCOW2_COMPRESSION_DEFLATE);
+}

@@ -17,6 +17,7 @@
 #include "qcow2-lazy.h"
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
+#include "qcow2-compress.h"
 #include "qcow2-refcount.h"
 #include "qcow2-snapshot.h"
 #include "qcow2-writeback.h"
@@ -31,6 +32,7 @@ typedef struct OpenOptions {
     uint64_t l2_cache, refcount_cache;
     uint64_t l2_entry; /* 0: as the driver likes it */
     uint64_t clean_interval; /* seconds */
+    uint64_t compression_level; /* 0: as the driver likes it */
     bool pass_discard, pass_discard_snapshot;
     bool has_lazy, lazy;
     unsigned overlap_check;
@@ -148,6 +150,7 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
                               errp) < 0 ||
         /* A permission: what belonged to neither is not discarded. */
         blk_options_take_bool(options, "pass-discard-other", &ignored, errp) < 0 ||
+        blk_options_take_number(options, "compression-level", &o->compression_level, errp) < 0 ||
         blk_options_take_number(options, "cache-clean-interval", &o->clean_interval, errp) < 0) {
         return -EINVAL;
     }
@@ -213,6 +216,18 @@ static int check_supported(const Qcow2Header *h, int flags, Error **errp)
     if ((h->incompatible_features & QCOW2_INCOMPAT_CORRUPT) && !(flags & BDRV_O_CHECK)) {
         error_setg(errp, "qcow2: Image is corrupt; cannot be opened read/write");
         return -EACCES;
+    }
+    return 0;
+}
+
+static int check_compression_level(const Qcow2Header *h, const OpenOptions *o, Error **errp)
+{
+    unsigned max = qcow2_compression_max_level(h->compression_type);
+
+    if (o->compression_level > max) {
+        error_setg(errp, "compression-level for %s must be between 1 and %u",
+                   qcow2_compression_name(h->compression_type), max);
+        return -EINVAL;
     }
     return 0;
 }
@@ -497,6 +512,9 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     if (ret == 0) {
         ret = check_cache_options(&s->hdr, &o, errp);
     }
+    if (ret == 0) {
+        ret = check_compression_level(&s->hdr, &o, errp);
+    }
     if (ret < 0) {
         return ret;
     }
@@ -510,6 +528,7 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
     s->clean_interval = o.clean_interval;
     s->writable = (flags & BDRV_O_RDWR) && !bs->read_only;
     s->overlap_check = o.overlap_check;
+    s->compression_level = o.compression_level;
     s->may_discard_host = o.pass_discard;
     s->may_discard_snapshots = o.pass_discard_snapshot;
     ret = open_data_file(bs, options, flags, errp);

@@ -28,6 +28,12 @@ typedef struct BlockQcow2Info {
 /* False when the node is no qcow2 image. */
 bool bdrv_qcow2_get_info(BlockDriverState *bs, BlockQcow2Info *info);
 
+/*
+ * The highest value of the open option compression-level, of which 1 is the lowest, in an image of
+ * this compression type ("zlib" or "zstd"). Any thread.
+ */
+unsigned bdrv_qcow2_max_compression_level(const char *compression_type);
+
 G_END_DECLS
 #pragma GCC visibility pop
 
