@@ -5,6 +5,12 @@
  */
 #include "node.h"
 
+/* Of images that the thread creates, which are no nodes yet. */
+static __thread struct {
+    BlockProgress *report;
+    void *opaque;
+} creating;
+
 void bdrv_set_progress(BlockDriverState *bs, BlockProgress *progress, void *opaque)
 {
     while (bs) {
@@ -18,5 +24,18 @@ void bdrv_report_progress(BlockDriverState *bs, uint64_t done, uint64_t total)
 {
     if (bs->core->progress) {
         bs->core->progress(bs->core->progress_opaque, done, total);
+    }
+}
+
+void bdrv_set_create_progress(BlockProgress *progress, void *opaque)
+{
+    creating.report = progress;
+    creating.opaque = opaque;
+}
+
+void bdrv_report_create_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    if (creating.report) {
+        creating.report(creating.opaque, done, total);
     }
 }

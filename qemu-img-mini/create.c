@@ -2,6 +2,7 @@
 /* qemu-img-mini create: a new, empty image. */
 #include "cli.h"
 #include "create-options.h"
+#include "progress.h"
 
 #include <getopt.h>
 
@@ -16,6 +17,7 @@ typedef struct CreateArgs {
     char *options; /* -o, joined */
     int64_t size;  /* bytes; -1: not given */
     bool quiet;
+    bool progress;
     bool unsafe_backing; /* -u: the backing file need not be there */
 } CreateArgs;
 
@@ -23,6 +25,8 @@ static const CliOption create_cli_options[] = {
     CLI_HELP_OPTION,
     CLI_OBJECT_OPTION,
     { 'q', NULL, NULL, "say nothing but errors" },
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     { 'f', NULL, "FMT", "format of the image (default: raw)" },
     { 'b', NULL, "FILE", "backing file, for formats that have one" },
     { 'F', NULL, "FMT", "format of the backing file" },
@@ -151,7 +155,10 @@ static bool create_image(const CreateArgs *args, const CreateTarget *target, Err
         fflush(stdout);
     }
     has_cluster_size = create_target_has(target, "cluster_size");
+    progress_begin(args->progress && !args->quiet);
+    bdrv_set_create_progress(progress_callback, NULL);
     int ret = bdrv_create(target->drv, args->filename, g_steal_pointer(&opts), errp);
+    progress_end(ret >= 0);
     if (ret == -EFBIG) {
         error_free(*errp);
         *errp = NULL;
@@ -181,6 +188,14 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CreateArgs *ar
             break;
         case 'q':
             args->quiet = true;
+            break;
+        case 'p':
+            args->progress = true;
+            break;
+        case CLI_OPT_PROGRESS:
+            if (!progress_parse(optarg)) {
+                return false;
+            }
             break;
         case 'o':
             args->options = cli_add_option_list(args->options, optarg);

@@ -43,6 +43,7 @@ typedef struct FileCreate {
     bool nocow;
     bool hint_given;
     uint64_t extent_size_hint;
+    FileProgress progress;
     Error *err;
 } FileCreate;
 
@@ -133,7 +134,7 @@ static int set_extent_size_hint(int fd, const FileCreate *c, Error **errp)
     return 0;
 }
 
-static int fill_file(const FileCreate *c, int fd, Error **errp)
+static int fill_file(FileCreate *c, int fd, Error **errp)
 {
     ERRP_GUARD();
     FileLock lock = { 0 };
@@ -144,7 +145,8 @@ static int fill_file(const FileCreate *c, int fd, Error **errp)
                                 BLK_PERM_ALL & ~BLK_PERM_RESIZE, c->filename, errp);
     }
     if (ret == 0) {
-        ret = file_resize_fd(fd, 0, PREALLOC_MODE_OFF, 1, &sync_error, errp);
+        ret = file_resize_fd(fd, 0, PREALLOC_MODE_OFF, 1, &sync_error, file_progress_note,
+                             &c->progress, errp);
     }
     if (ret == 0) {
         if (c->nocow) {
@@ -153,7 +155,8 @@ static int fill_file(const FileCreate *c, int fd, Error **errp)
         ret = set_extent_size_hint(fd, c, errp);
     }
     if (ret == 0) {
-        ret = file_resize_fd(fd, c->size, c->prealloc, 1, &sync_error, errp);
+        ret = file_resize_fd(fd, c->size, c->prealloc, 1, &sync_error, file_progress_note,
+                             &c->progress, errp);
         if (ret == -EFBIG) {
             g_clear_error(errp);
             error_setg(errp, "The image size is too large for file format 'raw'");
@@ -274,7 +277,9 @@ static int coroutine_fn co_create(BlockDriver *drv, const char *filename, BlockO
         rest += strlen(drv->protocol_name) + 1;
     }
     c.filename = rest;
+    file_progress_begin(&c.progress, bdrv_report_create_progress, NULL);
     ret = thread_pool_submit_co(create_worker, &c);
+    file_progress_end(&c.progress);
     if (ret < 0 && !c.err) {
         error_setg_errno(&c.err, -ret, "Could not create '%s'", filename);
     }

@@ -89,10 +89,26 @@ int coroutine_fn host_device_co_create_opts(BlockDriver *drv, const char *filena
                                             BlockOptions *opts, Error **errp);
 /*
  * Changes the size of a regular file; blocks. 0 or -errno with @errp. *@sync_error: set to
- * -errno when an fsync has failed, which the kernel does not repeat.
+ * -errno when an fsync has failed, which the kernel does not repeat. @grown is called with @opaque
+ * now and then while new space is written out.
  */
-int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
-                   int *sync_error, Error **errp);
+typedef void FileGrownFunc(void *opaque, int64_t done, int64_t total);
+int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, int *sync_error,
+                   FileGrownFunc *grown, void *opaque, Error **errp);
+
+/* How far a worker thread is that writes out a file: noted there, told in the loop. */
+typedef struct FileProgress {
+    QEMUBH *bh;
+    BlockProgress *report;
+    void *opaque;
+    int64_t done, total; /* atomic; set before @bh is scheduled */
+} FileProgress;
+
+/* In the loop's thread, before and after the worker; @report is called there. */
+void file_progress_begin(FileProgress *p, BlockProgress *report, void *opaque);
+void file_progress_end(FileProgress *p);
+/* A FileGrownFunc for a FileProgress. Worker thread. */
+void file_progress_note(void *opaque, int64_t done, int64_t total);
 
 /* --- file-copy.c --- */
 

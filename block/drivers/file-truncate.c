@@ -20,7 +20,7 @@ typedef struct FileResize {
     FileState *s;
     int64_t size;
     PreallocMode prealloc;
-    int64_t old_size, pos; /* of a growth in pieces: see grow_full_piece() */
+    FileProgress progress;
     Error **errp;
 } FileResize;
 
@@ -92,32 +92,31 @@ static int check_space(int fd, int64_t bytes)
     return (uint64_t)bytes / vfs.f_frsize > vfs.f_bfree ? -ENOSPC : 0;
 }
 
-static int grow_fd(int fd, int64_t old_size, int64_t size, PreallocMode prealloc,
-                   uint32_t align, int *sync_error, Error **errp)
+static int grow_full(int fd, int64_t old_size, int64_t size, uint32_t align, int *sync_error,
+                     FileGrownFunc *grown, void *opaque, Error **errp)
 {
-    int ret;
+    int ret = 0;
 
-    switch (prealloc) {
-    case PREALLOC_MODE_FALLOC:
-        ret = check_space(fd, size - old_size);
-        if (ret == 0) {
-            do {
-                ret = -posix_fallocate(fd, old_size, size - old_size);
-            } while (ret == -EINTR);
-        }
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not preallocate new data");
-        }
-        return ret;
-    case PREALLOC_MODE_FULL:
-        ret = 0;
-        for (int64_t pos = old_size; pos < size && ret == 0;) {
-            ret = grow_full_piece(fd, old_size, &pos, size, align, sync_error, errp);
-        }
-        return ret;
-    default:
-        g_assert_not_reached();
+    for (int64_t pos = old_size; pos < size && ret == 0;) {
+        ret = grow_full_piece(fd, old_size, &pos, size, align, sync_error, errp);
+        grown(opaque, pos - old_size, size - old_size);
     }
+    return ret;
+}
+
+static int grow_falloc(int fd, int64_t old_size, int64_t size, Error **errp)
+{
+    int ret = check_space(fd, size - old_size);
+
+    if (ret == 0) {
+        do {
+            ret = -posix_fallocate(fd, old_size, size - old_size);
+        } while (ret == -EINTR);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not preallocate new data");
+    }
+    return ret;
 }
 
 /*
@@ -134,17 +133,14 @@ static void allocate_first_block(int fd, int64_t size)
     }
 }
 
-/* After a growth that has failed with @error: gives that, as the first error is the one to tell. */
-static int back_to(int fd, int64_t old_size, int error)
+/* A growth has failed. If this does so too, the first error is the one to tell, and the size stays. */
+static void back_to(int fd, int64_t old_size)
 {
-    if (RETRY_ON_EINTR(ftruncate(fd, old_size)) < 0) {
-        return error; /* the size stays between the two */
-    }
-    return error;
+    (void)!RETRY_ON_EINTR(ftruncate(fd, old_size));
 }
 
-int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
-                   int *sync_error, Error **errp)
+int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, int *sync_error,
+                   FileGrownFunc *grown, void *opaque, Error **errp)
 {
     int64_t old_size = file_fd_length(fd);
     int ret;
@@ -173,16 +169,42 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align,
     if (size == old_size) {
         return 0;
     }
-    ret = grow_fd(fd, old_size, size, prealloc, align, sync_error, errp);
-    return ret < 0 ? back_to(fd, old_size, ret) : ret;
+    ret = prealloc == PREALLOC_MODE_FULL
+              ? grow_full(fd, old_size, size, align, sync_error, grown, opaque, errp)
+              : grow_falloc(fd, old_size, size, errp);
+    if (ret < 0) {
+        back_to(fd, old_size);
+    }
+    return ret;
 }
 
-static void note_sync_error(FileState *s, int sync_error)
+/* --- in a worker thread, telling the loop --- */
+
+static void tell(void *opaque)
 {
-    if (sync_error < 0) {
-        /* It may be about earlier writes, and nobody will be told again. */
-        qatomic_set(&s->flush_error, sync_error);
-    }
+    FileProgress *p = opaque;
+
+    p->report(p->opaque, qatomic_read(&p->done), p->total);
+}
+
+void file_progress_begin(FileProgress *p, BlockProgress *report, void *opaque)
+{
+    *p = (FileProgress){ .report = report, .opaque = opaque,
+                         .bh = aio_bh_new(qemu_get_current_aio_context(), tell, p) };
+}
+
+void file_progress_note(void *opaque, int64_t done, int64_t total)
+{
+    FileProgress *p = opaque;
+
+    p->total = total;
+    qatomic_set(&p->done, done);
+    qemu_bh_schedule(p->bh); /* publishes both */
+}
+
+void file_progress_end(FileProgress *p)
+{
+    qemu_bh_delete(p->bh);
 }
 
 /* Worker thread. */
@@ -191,35 +213,18 @@ static int resize_worker(void *opaque)
     FileResize *r = opaque;
     int sync_error = 0;
     int ret = file_resize_fd(r->s->fd, r->size, r->prealloc, r->s->request_align, &sync_error,
-                             r->errp);
+                             file_progress_note, &r->progress, r->errp);
 
-    note_sync_error(r->s, sync_error);
-    return ret;
-}
-
-/* Worker thread. */
-static int grow_full_worker(void *opaque)
-{
-    FileResize *r = opaque;
-    int sync_error = 0;
-    int ret = grow_full_piece(r->s->fd, r->old_size, &r->pos, r->size, r->s->request_align,
-                              &sync_error, r->errp);
-
-    note_sync_error(r->s, sync_error);
-    return ret < 0 ? back_to(r->s->fd, r->old_size, ret) : ret;
-}
-
-/* Piece by piece, so that the loop can tell how far it is. */
-static int coroutine_fn grow_full(BlockDriverState *bs, FileResize *r, int64_t old_size)
-{
-    int ret = 0;
-
-    r->old_size = r->pos = old_size;
-    while (r->pos < r->size && ret == 0) {
-        ret = thread_pool_submit_co(grow_full_worker, r);
-        bdrv_report_progress(bs, r->pos - old_size, r->size - old_size);
+    if (sync_error < 0) {
+        /* It may be about earlier writes, and nobody will be told again. */
+        qatomic_set(&r->s->flush_error, sync_error);
     }
     return ret;
+}
+
+static void report_on_node(void *opaque, uint64_t done, uint64_t total)
+{
+    bdrv_report_progress(opaque, done, total);
 }
 
 static int truncate_device(FileState *s, int64_t offset, bool exact, PreallocMode prealloc,
@@ -253,18 +258,14 @@ int coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exa
     FileState *s = bs->opaque;
     Error *err = NULL;
     FileResize r = { .s = s, .size = offset, .prealloc = prealloc, .errp = &err };
-    int64_t length;
     int ret;
 
     if (s->is_device) {
         return truncate_device(s, offset, exact, prealloc, errp);
     }
-    length = file_fd_length(s->fd);
-    if (prealloc == PREALLOC_MODE_FULL && length >= 0 && length < offset) {
-        ret = grow_full(bs, &r, length);
-    } else {
-        ret = thread_pool_submit_co(resize_worker, &r);
-    }
+    file_progress_begin(&r.progress, report_on_node, bs);
+    ret = thread_pool_submit_co(resize_worker, &r);
+    file_progress_end(&r.progress);
     file_status_invalidate(s);
     if (ret < 0 && !err) {
         /* The worker never ran. */

@@ -376,6 +376,7 @@ static int preallocate(const CreateJob *job, Error **errp)
     if (!blk) {
         return -EINVAL;
     }
+    bdrv_set_progress(blk_bs(blk), bdrv_report_create_progress, NULL);
     ret = qcow2_preallocate(blk_bs(blk), mode);
     if (ret == 0) {
         ret = blk_flush(blk);

@@ -279,13 +279,15 @@ struct BlockDriver {
     const char *const *strong_runtime_opts;
 };
 
+/* To whoever bdrv_set_progress() has named: @done of @total are. Home thread; cheap. */
+void bdrv_report_progress(BlockDriverState *bs, uint64_t done, uint64_t total);
+/* The same, of an image that is being created; @opaque is not used: a BlockProgress itself. */
+void bdrv_report_create_progress(void *opaque, uint64_t done, uint64_t total);
+
 /*
  * Raises a debug event on the node that is about to be used: one branch where nobody
  * listens. May yield; so not under a lock that is not a coroutine's.
  */
-/* To whoever bdrv_set_progress() has named: @done of @total are. Home thread; cheap. */
-void bdrv_report_progress(BlockDriverState *bs, uint64_t done, uint64_t total);
-
 static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
                                                     BlkdebugEvent event)
 {

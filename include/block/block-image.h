@@ -185,6 +185,11 @@ int bdrv_check(BlockDriverState *bs, BdrvCheckResult *res, BdrvCheckMode fix);
  */
 void bdrv_set_progress(BlockDriverState *bs, BlockProgress *progress, void *opaque);
 
+/*
+ * What bdrv_create() in this thread calls while it writes out a new image (preallocation); NULL: nothing.
+ */
+void bdrv_set_create_progress(BlockProgress *progress, void *opaque);
+
 /* --- break points (block/debug.c): -ENOTSUP where no node has them, as blkdebug does --- */
 
 /* Requests that raise @event from now on stop there, and are named @tag. */

@@ -39,6 +39,11 @@ shows resize -p --preallocation=full q 40M
 silent resize -p -q q 41M
 shows resize -p -f raw --preallocation=full a 100M
 [ "$(wc -l <figures)" -ge 6 ] || fail "too few figures"
+shows create -p -o preallocation=full c 40M
+grep -q '^Formatting ' rest || fail 'create says nothing'
+silent create -o preallocation=full c 4M
+shows create -p -f qcow2 -o preallocation=full c 80M
+[ "$(wc -l <figures)" -ge 3 ] || fail 'too few figures'
 shows amend -p -o lazy_refcounts=on q
 silent amend -p -q -o lazy_refcounts=off q
 

@@ -31,5 +31,6 @@ grep -q '^No errors' out || fail 'no result'
 signalled measure -O qcow2 "${slow[@]}" "$slow_image"
 grep -q '^required size' out || fail 'no result'
 signalled dd "${slow[@]}" bs=512 "if=$slow_image" of=b
+signalled create --progress=json:7 -o preallocation=full c 400M
 truncate -s 4k c
 signalled resize --progress=json:7 -f raw --preallocation=full c 400M
