@@ -476,7 +476,7 @@ static void snapshot_in_traffic(Life *l)
     if (bdrv_snapshot_create(blk_bs(m->blk), &info) == 0) {
         model_add_snapshot(m, info.name, NULL);
         settle_snapshot(l, m->snapshots->pdata[m->snapshots->len - 1], before);
-    } else if (!m->raw && !m->data_file && m->refcount_bits >= 4) {
+    } else if (!m->raw && !m->data_file && !model_refcounts_are_small(m)) {
         model_wrong(m, "making a snapshot among requests fails");
     }
     for (guint i = 0; i < l->changes->len; i++) {

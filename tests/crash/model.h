@@ -22,7 +22,7 @@
 
 typedef struct Layer {
     SimDisk *disk, *data; /* data: NULL without an external data file */
-    bool raw;
+    bool raw, v2;
 } Layer;
 
 typedef struct ModelSnapshot {
@@ -43,14 +43,14 @@ typedef struct ModelBitmap {
 typedef struct Model {
     uint64_t seed, rng;
     GString *shape; /* for people */
-    char *wrong;    /* NULL: as it should be */
+    char *wrong;    /* NULL: as it should be; atomic while threads run */
 
     SimPower *power;
     Layer layer[MODEL_LAYERS]; /* 0 is the image */
     unsigned n_layers;
     int64_t cluster, unit, max_length; /* bytes; unit: lengths are multiples of it */
     unsigned refcount_bits;
-    bool raw, v2, extended, data_file, data_file_raw, garbage, instant;
+    bool raw, v2, extended, data_file, garbage, instant;
     bool copy_on_read, write_through, unmap; /* as it is open now */
 
     BlockBackend *blk;
@@ -73,7 +73,13 @@ static inline bool model_chance(Model *m, unsigned one_in)
     return model_random(m, one_in) == 0;
 }
 
-/* Keeps the first. */
+/* Snapshots, or compressed clusters in one place, may be too many. */
+static inline bool model_refcounts_are_small(const Model *m)
+{
+    return m->refcount_bits < 16;
+}
+
+/* Keeps the first. Any thread. */
 void model_wrong(Model *m, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /*
  * Each byte of @buf, read at @offset, is that of @want or that of @or (NULL: of @want). False: it
@@ -119,12 +125,11 @@ ModelBitmap *model_change_bitmaps(Model *m);
 /* One of all of these things. */
 void model_manage(Model *m);
 
-/* --- model-simulated.c --- */
+/* --- two kinds of lives: bursts of requests, management between them and among them --- */
 
-/*
- * Bursts of requests in a simulated context, up to 16 in flight; management between them and
- * among them.
- */
+/* In a simulated context, up to 16 requests in flight (model-simulated.c). */
 void model_simulated(Model *m, unsigned bursts);
+/* By several threads, without simulation (model-threads.c). */
+void model_threads(Model *m, unsigned bursts);
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * Random requests to raw and qcow2 images of all shapes against a model in RAM. A life
  * is one image, from a seed: bursts of requests, and between them, or in the
- * middle of them, snapshots, bitmaps, reopening, commits and looks at everything. All
- * is simulated, the loop as well, so that the same seed does the same. The end is a clean check, ours and that of the system's qemu-img.
+ * middle of them, snapshots, bitmaps, reopening, commits and looks at everything. In most lives all
+ * is simulated, the loop as well, so that the same seed does the same; in some, real threads
+ * send the requests. The end is a clean check, ours and that of the system's qemu-img.
  */
 #include "model.h"
 #include "qemu/main-loop.h"
@@ -15,7 +16,7 @@
 #define BURSTS       15 /* of requests, in a life */
 
 typedef struct Total {
-    uint64_t operations, qcow2, lives, findings;
+    uint64_t operations, qcow2, lives, threaded, findings;
 } Total;
 
 typedef struct Options {
@@ -92,26 +93,31 @@ static void end_of_life(Model *m)
 }
 
 /* A hash of all that its disks were asked, if @trace. */
-static guint life(uint64_t seed, unsigned bursts, bool trace, Total *t)
+static guint life(uint64_t seed, bool threads, unsigned bursts, bool trace, Total *t)
 {
-    AioSim *sim = aio_sim_begin(qemu_get_aio_context(), seed);
+    AioSim *sim = threads ? NULL : aio_sim_begin(qemu_get_aio_context(), seed);
     g_autofree char *text = NULL;
     Model *m;
 
-    g_string_printf(doing, "--case=%" PRIu64, seed);
+    g_string_printf(doing, "--case=%s%" PRIu64, threads ? "t" : "", seed);
     begin_quietly();
-    m = model_new(seed, doing, true);
+    m = model_new(seed, doing, sim);
     if (trace) {
         sim_power_set_trace(m->power, true);
     }
     model_open(m);
     if (!m->wrong) {
-        model_simulated(m, bursts);
+        if (threads) {
+            model_threads(m, bursts / 4 + 1);
+        } else {
+            model_simulated(m, bursts);
+        }
         end_of_life(m);
     }
     t->operations += m->operations;
     t->qcow2 += m->raw ? 0 : m->operations;
     t->lives++;
+    t->threaded += threads;
     if (m->wrong) {
         printf("%s\n    in: %s\n", m->wrong, doing->str);
         say_what_was_said();
@@ -120,16 +126,18 @@ static guint life(uint64_t seed, unsigned bursts, bool trace, Total *t)
     }
     text = trace ? sim_power_get_trace(m->power) : NULL;
     model_free(m);
-    aio_sim_end(sim);
+    if (sim) {
+        aio_sim_end(sim);
+    }
     return text ? g_str_hash(text) : 0;
 }
 
 /* The same seed does the same. */
 static void twice(uint64_t seed, Total *t)
 {
-    guint first = life(seed, 5, true, t);
+    guint first = life(seed, false, 5, true, t);
 
-    if (first != life(seed, 5, true, t)) {
+    if (first != life(seed, false, 5, true, t)) {
         printf("the same seed has done something else\n    in: %s\n", doing->str);
         t->findings++;
     }
@@ -149,7 +157,7 @@ static void lives(const Options *o, Total *t)
         if (i % 16 == 0) {
             twice(seed, t);
         }
-        life(seed, BURSTS, false, t);
+        life(seed, i % 5 == 4, BURSTS, false, t);
     }
 }
 
@@ -183,12 +191,14 @@ int main(int argc, char **argv)
     catch_stderr();
     qemu_init_main_loop(&error_abort);
     if (o.replay) {
-        life(strtoull(o.replay, NULL, 0), BURSTS, false, &t);
+        bool threads = o.replay[0] == 't';
+
+        life(strtoull(o.replay + threads, NULL, 0), threads, BURSTS, false, &t);
     } else {
         lives(&o, &t);
     }
-    printf("seed %u, %" PRIu64 " lives, %" PRIu64 " operations on qcow2\n",
-           o.seed, t.lives, t.qcow2);
+    printf("seed %u, %" PRIu64 " lives, %" PRIu64 " of them with threads; %" PRIu64
+           " operations on qcow2\n", o.seed, t.lives, t.threaded, t.qcow2);
     printf("model: %" PRIu64 " operations, %" PRIu64 " findings\n", t.operations, t.findings);
     g_string_free(doing, TRUE);
     return t.findings ? 1 : 0;
