@@ -72,7 +72,9 @@ void model_fill(uint64_t *rng, uint8_t *buf, int64_t bytes)
 static SimDisk *new_disk(Model *m, bool latency)
 {
     static const uint32_t alignments[] = { 1, 1, 1, 512, 4096 };
-    SimDisk *disk = sim_disk_new(m->power, NULL, 0, &error_abort);
+    /* An image may hold the name of its data file: the same in each life. */
+    g_autofree char *name = g_strdup_printf("model-%u", sim_power_n_disks(m->power));
+    SimDisk *disk = sim_disk_new(m->power, name, 0, &error_abort);
     uint32_t alignment = alignments[model_random(m, G_N_ELEMENTS(alignments))];
 
     sim_disk_set_alignment(disk, alignment);
