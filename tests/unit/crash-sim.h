@@ -10,6 +10,7 @@
 #include "block/block-backend.h"
 #include "block/block-image.h"
 #include "block/sim.h"
+#include "call-place.h"
 
 #define CRASH_SECTOR 512
 
@@ -30,6 +31,7 @@ typedef struct CrashDisk {
     CrashFault fault;
     bool paused;      /* calls neither count nor fail */
     bool barrier_failed; /* a flush, or a change of the first sector */
+    GArray *places;   /* of CallPlace, or NULL: where the calls that count came from */
 } CrashDisk;
 
 static inline bool crash_grows(const SimRequest *r)
@@ -51,6 +53,11 @@ static inline int crash_hook(void *opaque, const SimRequest *r)
 {
     CrashDisk *d = opaque;
 
+    if (d->places && r->op != SIM_STATUS) {
+        CallPlace place = call_place();
+
+        g_array_append_val(d->places, place);
+    }
     if (r->op == SIM_STATUS || d->paused || !d->fail_at || ++d->calls < d->fail_at ||
         (d->fault == CRASH_FULL && !crash_grows(r)) ||
         (d->fault < CRASH_FULL && d->calls > d->fail_at)) {

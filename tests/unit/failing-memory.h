@@ -8,13 +8,24 @@
 
 #include <malloc.h>
 #include <glib.h>
+#include "call-place.h"
 
 static unsigned memory_calls;   /* since the test set it to 0 */
 static unsigned memory_fail_at; /* the number of the call that fails; 0: none */
 static bool memory_stays_short; /* and all that follow it */
+static GArray *memory_places;   /* of CallPlace, or NULL: where the calls came from */
 
 static inline bool memory_fails(void)
 {
+    if (memory_places) {
+        GArray *places = memory_places;
+        CallPlace place;
+
+        memory_places = NULL; /* the array's own memory does not count */
+        place = call_place();
+        g_array_append_val(places, place);
+        memory_places = places;
+    }
     if (!memory_fail_at) {
         return false;
     }

@@ -2,9 +2,10 @@
 /*
  * What changes or looks at an image as a whole - amend, resize, snapshots, bitmaps, commit, repairs
  * and so on - on a file that fails: each operation again and again, each time with another call
- * to the file failing, or another allocation, opening the image included. Whatever the operation
- * reports, afterwards the image is whole but for what a repair mends, and every sector reads as
- * before the operation or as after it. --seed replays a failure; -m slow leaves no call out.
+ * to the file failing, or another allocation, opening the image included. Each place of the code
+ * that such a call comes from fails once, and some calls at random in several ways. Whatever the
+ * operation reports, afterwards the image is whole but for what a repair mends, and every sector
+ * reads as before the operation or as after it. --seed replays a failure; -m slow leaves no call out.
  */
 #include "crash-sim.h"
 #include "failing-memory.h"
@@ -198,10 +199,10 @@ static void read_contents(BlockBackend *blk, Contents *c)
     c->sectors = length / CRASH_SECTOR;
     g_assert_cmpint(blk_pread(blk, 0, length, buf, 0), ==, 0);
     for (unsigned s = 0; s < c->sectors; s++) {
-        for (int i = 1; i < CRASH_SECTOR; i++) {
-            g_assert_cmpint(buf[s * CRASH_SECTOR + i], ==, buf[s * CRASH_SECTOR]);
-        }
-        c->value[s] = buf[s * CRASH_SECTOR];
+        const uint8_t *p = buf + s * CRASH_SECTOR;
+
+        g_assert_cmpmem(p, CRASH_SECTOR - 1, p + 1, CRASH_SECTOR - 1);
+        c->value[s] = *p;
     }
 }
 
@@ -293,14 +294,12 @@ static RamDisk *new_base(const RamDisk *old)
 /* Kinds of faults, behind those of the disk. */
 enum { NO_MEMORY_ONCE = CRASH_FAULTS, NO_MEMORY_ANY_MORE, ALL_FAULTS };
 
-/* False: the run was over before that call. */
-static bool fail_at(const Variant *v, const Operation *op, const Image *image,
+static void fail_at(const Variant *v, const Operation *op, const Image *image,
                     const RamDisk *below, int fault, unsigned call, const Contents *before,
                     const Contents *after)
 {
     CrashDisk *disk = crash_disk_new(image->data, image->length);
     static Contents c;
-    bool failed;
 
     base = new_base(below);
     memory_calls = 0;
@@ -313,14 +312,12 @@ static bool fail_at(const Variant *v, const Operation *op, const Image *image,
     }
     g_test_message("fault %d, call %u", fault, call);
     run(v, op, disk);
-    failed = MAX(disk->calls, memory_calls) >= call;
     disk->fail_at = 0;
     memory_fail_at = 0;
     examine(v, op, disk, &c);
     compare(&c, before, after);
     ram_disk_free(base);
     crash_disk_free(disk);
-    return failed;
 }
 
 typedef struct Case {
@@ -328,47 +325,115 @@ typedef struct Case {
     const Operation *op;
 } Case;
 
-static void every_call_fails(gconstpointer data)
-{
-    const Case *k = data;
-    bool first = k->v == variants;
-    static Contents before, after;
-    CrashDisk *whole;
-    Image image;
-    RamDisk *below = ram_disk_new(SIZE);
+/* What failed once, in whichever operation: hashes of a place and a kind of fault. */
+static GHashTable *tried;
 
-    memset(below->data, k->op->backing ? 7 : 0, SIZE);
-    base = below;
-    image = create(k->v, k->op);
-    base = new_base(below);
-    whole = crash_disk_new(image.data, image.length);
+/* A stack that begins below a function of the block layer says little: each time may be another. */
+#define SHALLOW       12 /* frames */
+#define SHALLOW_TIMES 24
+
+static bool is_new(const CallPlace *p, int fault, GHashTable *times)
+{
+    int64_t key = p->hash ^ fault;
+
+    if (p->depth < SHALLOW) {
+        uintptr_t n = (uintptr_t)g_hash_table_lookup(times, &key) + 1;
+
+        g_hash_table_insert(times, g_memdup2(&key, sizeof(key)), (gpointer)n);
+        if (n > SHALLOW_TIMES) {
+            return false;
+        }
+        key ^= n << 8;
+    }
+    return g_hash_table_add(tried, g_memdup2(&key, sizeof(key)));
+}
+
+typedef struct Runs {
+    const Case *k;
+    Image image;
+    RamDisk *below;
+    Contents before, after;
+    GArray *calls, *allocations; /* of CallPlace: those of the run that succeeds */
+} Runs;
+
+static void fail_once(const Runs *r, int fault, unsigned call)
+{
+    fail_at(r->k->v, r->k->op, &r->image, r->below, fault, call, &r->before, &r->after);
+}
+
+/* Each place that can fail and has not yet. */
+static void fail_at_new_places(const Runs *r, int fault, const GArray *places)
+{
+    g_autoptr(GHashTable) times =
+        g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+
+    for (guint i = 0; i < places->len; i++) {
+        if (is_new(&g_array_index(places, CallPlace, i), fault, times)) {
+            fail_once(r, fault, i + 1);
+        }
+    }
+}
+
+/* Any calls, as the seed has it; all of them in a slow test. */
+static void fail_anywhere(const Runs *r, int fault, unsigned calls)
+{
+    unsigned call = 0;
+
+    while ((call += g_test_slow() ? 1 : g_test_rand_int_range(1, MAX(calls, 2))) <= calls) {
+        fail_once(r, fault, call);
+    }
+}
+
+/* The run that succeeds; what was there before and what comes. */
+static void run_whole(Runs *r)
+{
+    const Case *k = r->k;
+    CrashDisk *whole;
+
+    base = new_base(r->below);
+    whole = crash_disk_new(r->image.data, r->image.length);
+    whole->places = r->calls;
+    memory_places = r->allocations;
     g_assert_cmpint(run(k->v, k->op, whole), ==, 0);
-    examine(k->v, k->op, whole, &after);
+    whole->places = memory_places = NULL;
+    examine(k->v, k->op, whole, &r->after);
     crash_disk_free(whole);
-    before = after;
+    ram_disk_free(base);
+    r->before = r->after;
     if (!k->op->damage) {
         BlockBackend *blk;
 
-        ram_disk_free(base);
-        base = new_base(below);
-        whole = crash_disk_new(image.data, image.length);
+        base = new_base(r->below);
+        whole = crash_disk_new(r->image.data, r->image.length);
         blk = try_open(k->v, k->op, whole, 0);
-        read_contents(blk, &before);
+        read_contents(blk, &r->before);
         blk_unref(blk);
         crash_disk_free(whole);
+        ram_disk_free(base);
     }
-    ram_disk_free(base);
-    for (int fault = 0; fault < ALL_FAULTS; fault++) {
-        unsigned call = 1, step = fault >= CRASH_FAULTS                ? 8
-                                  : fault == CRASH_EIO_NOT_DONE && first ? 30
-                                                                         : 400;
+}
 
-        while (fail_at(k->v, k->op, &image, below, fault, call, &before, &after)) {
-            call += g_test_slow() ? 1 : g_test_rand_int_range(1, step);
-        }
+static void every_call_fails(gconstpointer data)
+{
+    static Runs r;
+
+    r = (Runs){ .k = data };
+    r.below = ram_disk_new(SIZE);
+    r.calls = g_array_new(false, false, sizeof(CallPlace));
+    r.allocations = g_array_new(false, false, sizeof(CallPlace));
+    memset(r.below->data, r.k->op->backing ? 7 : 0, SIZE);
+    base = r.below;
+    r.image = create(r.k->v, r.k->op);
+    run_whole(&r);
+    fail_at_new_places(&r, CRASH_EIO_NOT_DONE, r.calls);
+    fail_at_new_places(&r, NO_MEMORY_ONCE, r.allocations);
+    for (int fault = 0; fault < ALL_FAULTS; fault++) {
+        fail_anywhere(&r, fault, (fault < CRASH_FAULTS ? r.calls : r.allocations)->len);
     }
-    g_free(image.data);
-    ram_disk_free(below);
+    g_array_unref(r.calls);
+    g_array_unref(r.allocations);
+    g_free(r.image.data);
+    ram_disk_free(r.below);
 }
 
 /* --- operations --- */
@@ -726,10 +791,12 @@ int main(int argc, char **argv)
 {
     g_autofree Case *cases = g_new0(Case, G_N_ELEMENTS(operations) * G_N_ELEMENTS(variants));
     Case *k = cases;
+    int ret;
 
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     bdrv_register(&bdrv_test_ram);
+    tried = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(operations); i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(variants); j++, k++) {
             g_autofree char *path = g_strdup_printf("/qcow2/operation-faults/%s/%s",
@@ -742,5 +809,7 @@ int main(int argc, char **argv)
             g_test_add_data_func(path, k, every_call_fails);
         }
     }
-    return g_test_run();
+    ret = g_test_run();
+    g_hash_table_unref(tried);
+    return ret;
 }
