@@ -266,10 +266,8 @@ static int parse_size(const char *s, const char **ep, uint64_t default_unit, uin
     if (!hex && !g_ascii_isdigit(start[*start == '+'])) {
         return -EINVAL;
     }
+    /* There is a digit at least: 0, or -ERANGE. */
     ret = parse_uint(s, ep, hex ? 16 : 10, &value);
-    if (ret == -EINVAL) {
-        return ret;
-    }
     if (**ep == '.') {
         if (hex) {
             return -EINVAL;
@@ -337,8 +335,11 @@ char *size_to_str(uint64_t val)
     double value = (double)val;
     size_t i = 0;
 
-    /* qemu-img changes to the next unit at 1000, and rounds behind: "1e+03 KiB" exists. */
-    while (value >= 1000 && i + 1 < ARRAY_SIZE(units)) {
+    /*
+     * qemu-img changes to the next unit at 1000, and rounds behind: "1e+03 KiB" exists.
+     * There is always a next one: no val is more than 16 EiB.
+     */
+    while (value >= 1000) {
         value /= 1024;
         i++;
     }

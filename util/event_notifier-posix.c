@@ -30,9 +30,6 @@ void event_notifier_cleanup(EventNotifier *notifier)
     if (!notifier->initialized) {
         return;
     }
-    if (notifier->rfd != notifier->wfd) {
-        close(notifier->wfd);
-    }
     close(notifier->rfd);
     notifier->rfd = -1;
     notifier->wfd = -1;

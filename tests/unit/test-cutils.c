@@ -38,6 +38,11 @@ static void sizes_are_read_as_qemu_img_reads_them(void)
         { "1.5T", 0, TiB + TiB / 2 },
         { "0x10", 0, 16 },
         { "0xfe", 0, 254 },
+        { "0XfF", 0, 255 },
+        { "0x", -EINVAL, 0 },
+        { "+0x10", -EINVAL, 0 },
+        { "0.00000000000000000000000000000000000000000000009E", 0, 0 },
+        { "0.500000000000000000000000000000000000000000000000k", 0, 512 },
         { "18446744073709551615", 0, UINT64_MAX },
         { "18446744073709551616", -ERANGE, UINT64_MAX },
         { "16E", -ERANGE, UINT64_MAX },
@@ -149,6 +154,11 @@ static void signed_numbers_keep_to_their_range(void)
     g_assert_cmpint(i, ==, INT_MAX);
     g_assert_cmpint(qemu_strtoi("-2147483649", NULL, 0, &i), ==, -ERANGE);
     g_assert_cmpint(i, ==, INT_MIN);
+    /* Too large for 64 bits as well, and too large with something behind it. */
+    g_assert_cmpint(qemu_strtoi("99999999999999999999", NULL, 0, &i), ==, -ERANGE);
+    g_assert_cmpint(i, ==, INT_MAX);
+    g_assert_cmpint(qemu_strtoi("-4294967296x", NULL, 0, &i), ==, -EINVAL);
+    g_assert_cmpint(i, ==, INT_MIN);
     g_assert_cmpint(qemu_strtoi("0x7f", NULL, 0, &i), ==, 0);
     g_assert_cmpint(i, ==, 127);
     g_assert_cmpint(qemu_strtoi("12x", NULL, 0, &i), ==, -EINVAL);
@@ -168,10 +178,19 @@ static void signed_numbers_keep_to_their_range(void)
 
 static void unsigned_numbers_wrap_as_strtoul_does(void)
 {
-    uint64_t u64;
+    const char *end;
+    uint64_t u64 = 7;
     unsigned long ul;
     unsigned u;
 
+    g_assert_cmpint(qemu_strtou64(NULL, &end, 0, &u64), ==, -EINVAL);
+    g_assert_cmpuint(u64, ==, 0);
+    g_assert_null(end);
+    /* The sign of what did not fit into 64 bits does not wrap it. */
+    g_assert_cmpint(qemu_strtoui("-99999999999999999999", NULL, 0, &u), ==, -ERANGE);
+    g_assert_cmpuint(u, ==, UINT_MAX);
+    g_assert_cmpint(qemu_strtoui("4294967296x", NULL, 0, &u), ==, -EINVAL);
+    g_assert_cmpuint(u, ==, UINT_MAX);
     g_assert_cmpint(qemu_strtoui("4294967295", NULL, 0, &u), ==, 0);
     g_assert_cmpuint(u, ==, UINT_MAX);
     g_assert_cmpint(qemu_strtoui("4294967296", NULL, 0, &u), ==, -ERANGE);
@@ -195,6 +214,8 @@ static void parse_uint_takes_no_minus(void)
     g_assert_cmpint(parse_uint(text, &end, 0, &u64), ==, -EINVAL);
     g_assert_true(end == text);
     g_assert_cmpuint(u64, ==, 0);
+    g_assert_cmpint(parse_uint(NULL, &end, 0, &u64), ==, -EINVAL);
+    g_assert_null(end);
     g_assert_cmpint(parse_uint("123xyz", &end, 0, &u64), ==, 0);
     g_assert_cmpuint(u64, ==, 123);
     g_assert_cmpstr(end, ==, "xyz");
@@ -221,6 +242,13 @@ static void floating_point_can_be_told_to_be_finite(void)
     g_assert_cmpint(qemu_strtod_finite("2.5", NULL, &d), ==, 0);
     g_assert_cmpfloat(d, ==, 2.5);
     g_assert_cmpint(qemu_strtod_finite("2.5 ", NULL, &d), ==, -EINVAL);
+    g_assert_cmpint(qemu_strtod_finite("2.5 ", &end, &d), ==, 0);
+    g_assert_cmpstr(end, ==, " ");
+    g_assert_cmpint(qemu_strtod_finite("x", NULL, &d), ==, -EINVAL);
+    d = 1;
+    g_assert_cmpint(qemu_strtod(NULL, &end, &d), ==, -EINVAL);
+    g_assert_cmpfloat(d, ==, 0);
+    g_assert_null(end);
 }
 
 static void strings_are_cut_to_fit(void)
@@ -235,6 +263,12 @@ static void strings_are_cut_to_fit(void)
     strpadcpy(buf, sizeof(buf), "xy", ' ');
     g_assert_cmpmem(buf, 6, "xy    ", 6);
     strpadcpy(buf, sizeof(buf), "1234567", ' ');
+    g_assert_cmpmem(buf, 6, "123456", 6);
+    /* Without a buffer nothing is written, not even the 0. */
+    pstrcpy(buf, 0, "x");
+    pstrcpy(buf, -1, "x");
+    g_assert_true(pstrcat(buf, 0, "x") == buf);
+    strpadcpy(buf, -1, "x", ' ');
     g_assert_cmpmem(buf, 6, "123456", 6);
 
     g_assert_true(strstart("file:x", "file:", &rest));

@@ -4,7 +4,9 @@
  * shapes (g_test's seed replays them), and with offsets and sizes that make no sense.
  */
 #include <limits.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "qemu/osdep.h"
 #include "qemu/iov.h"
@@ -139,6 +141,46 @@ static void test_discard_and_undo(void)
     }
 }
 
+static void test_discard_within_an_element(void)
+{
+    char a[10], b[10];
+    struct iovec iov[2] = { { a, 10 }, { b, 10 } }, *front = iov;
+    unsigned cnt = 2;
+
+    g_assert_cmpuint(iov_discard_front(&front, &cnt, 13), ==, 13);
+    g_assert_cmpuint(cnt, ==, 1);
+    g_assert_true(front == iov + 1 && front->iov_base == b + 3);
+    g_assert_cmpuint(front->iov_len, ==, 7);
+    g_assert_cmpuint(iov_discard_back(front, &cnt, 2), ==, 2);
+    g_assert_cmpuint(cnt, ==, 1);
+    g_assert_true(front->iov_base == b + 3);
+    g_assert_cmpuint(front->iov_len, ==, 5);
+}
+
+static void test_slice_of_whole_elements_borrows_them(void)
+{
+    char a[10];
+    struct iovec iov[4] = { { a, 2 }, { a + 2, 3 }, { a + 5, 4 }, { a + 9, 1 } };
+    QEMUIOVector q, slice;
+
+    qemu_iovec_init_external(&q, iov, 4);
+    qemu_iovec_init_slice(&slice, &q, 2, 7);
+    g_assert_true(slice.iov == iov + 1);
+    g_assert_cmpint(slice.niov, ==, 2);
+    g_assert_cmpuint(slice.size, ==, 7);
+    qemu_iovec_destroy(&slice);
+
+    /* Part of an element needs a vector of its own, that part at either end. */
+    qemu_iovec_init_slice(&slice, &q, 3, 6);
+    g_assert_true(slice.iov != iov + 1 && slice.iov[0].iov_base == a + 3);
+    qemu_iovec_destroy(&slice);
+    qemu_iovec_init_slice(&slice, &q, 2, 6);
+    g_assert_true(slice.iov != iov + 1 && slice.iov[0].iov_base == a + 2);
+    g_assert_cmpuint(slice.iov[1].iov_len, ==, 3);
+    qemu_iovec_destroy(&slice);
+    g_assert_cmpuint(iov[1].iov_len, ==, 3);
+}
+
 static void test_vector_of_one_buffer(void)
 {
     char buf[8] = "0123456";
@@ -230,7 +272,24 @@ static void test_extended(void)
     g_assert_cmpuint(q.size, ==, 3);
     qemu_iovec_destroy(&q);
 
+    /* Without a middle, which then is not looked at. */
+    g_assert_cmpint(qemu_iovec_init_extended(&q, a, 4, NULL, 0, 0, c, 4), ==, 0);
+    g_assert_cmpint(q.niov, ==, 2);
+    g_assert_cmpuint(qemu_iovec_to_buf(&q, 0, out, sizeof(out)), ==, 8);
+    g_assert_cmpmem(out, 8, "headtail", 8);
+    qemu_iovec_destroy(&q);
+    g_assert_cmpint(qemu_iovec_init_extended(&q, a, 4, NULL, 0, 0, NULL, 0), ==, 0);
+    g_assert_true(qemu_iovec_buf(&q) == a);
+    g_assert_cmpuint(q.size, ==, 4);
+    qemu_iovec_destroy(&q);
+    g_assert_cmpint(qemu_iovec_init_extended(&q, NULL, 0, NULL, 0, 0, c, 3), ==, 0);
+    g_assert_true(qemu_iovec_buf(&q) == c);
+    g_assert_cmpuint(q.size, ==, 3);
+    qemu_iovec_destroy(&q);
+
     g_assert_cmpint(qemu_iovec_init_extended(&q, a, SIZE_MAX, &mid, 0, 6, NULL, 0), ==,
+                    -EINVAL);
+    g_assert_cmpint(qemu_iovec_init_extended(&q, a, 4, &mid, 0, 6, c, SIZE_MAX - 9), ==,
                     -EINVAL);
     for (int i = 0; i < IOV_MAX; i++) {
         many[i] = (struct iovec){ b, 1 };
@@ -325,6 +384,52 @@ static void test_send_and_receive(void)
     close(sv[1]);
 }
 
+static int late_sender;
+static volatile sig_atomic_t ticks;
+
+/* Not at once, for the receiver to be asleep by then. */
+static void tick(int sig)
+{
+    if (++ticks == 5) {
+        g_assert_cmpint(write(late_sender, "abc", 3), ==, 3);
+    }
+}
+
+static void test_signals_do_not_end_a_receive(void)
+{
+    static const struct itimerval every_ms = { { 0, 1000 }, { 0, 1000 } }, never;
+    struct sigaction old, action = { .sa_handler = tick }; /* without SA_RESTART */
+    char in[8];
+    struct iovec to = { in, sizeof(in) };
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), ==, 0);
+    late_sender = sv[0];
+    g_assert_cmpint(sigaction(SIGALRM, &action, &old), ==, 0);
+    g_assert_cmpint(setitimer(ITIMER_REAL, &every_ms, NULL), ==, 0);
+    g_assert_cmpint(iov_recv(sv[1], &to, 1, 0, 3), ==, 3);
+    g_assert_cmpint(setitimer(ITIMER_REAL, &never, NULL), ==, 0);
+    g_assert_cmpint(sigaction(SIGALRM, &old, NULL), ==, 0);
+    g_assert_cmpmem(in, 3, "abc", 3);
+    g_assert_cmpint(ticks, >=, 5);
+    close(sv[0]);
+    close(sv[1]);
+}
+
+static void test_end_of_stream_ends_a_receive(void)
+{
+    char in[8];
+    struct iovec to = { in, sizeof(in) };
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), ==, 0);
+    g_assert_cmpint(write(sv[0], "abc", 3), ==, 3);
+    close(sv[0]);
+    g_assert_cmpint(iov_recv(sv[1], &to, 1, 0, 8), ==, 3);
+    g_assert_cmpmem(in, 3, "abc", 3);
+    close(sv[1]);
+}
+
 static void test_hexdump(void)
 {
     char a[] = "0123456789", b[] = "abcdefghij";
@@ -355,12 +460,46 @@ static void test_die_grow_beyond_size(void)
     g_test_trap_assert_stderr("*cannot grow*");
 }
 
+static void test_die_grow_what_is_borrowed(void)
+{
+    if (g_test_subprocess()) {
+        struct iovec iov = { NULL, 0 };
+        QEMUIOVector q;
+
+        qemu_iovec_init_external(&q, &iov, 1);
+        qemu_iovec_add(&q, NULL, 1);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*cannot grow*");
+}
+
+static void test_die_grow_beyond_count(void)
+{
+    if (g_test_subprocess()) {
+        QEMUIOVector q = { .niov = INT_MAX, .nalloc = INT_MAX };
+
+        qemu_iovec_add(&q, NULL, 1);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*cannot grow*");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/iov/copies", test_copies_equal_flat_copies);
     g_test_add_func("/iov/absurd", test_absurd_ranges_are_clamped);
     g_test_add_func("/iov/discard", test_discard_and_undo);
+    g_test_add_func("/iov/discard-within-element", test_discard_within_an_element);
+    g_test_add_func("/iov/slice-borrows", test_slice_of_whole_elements_borrows_them);
+    g_test_add_func("/iov/interrupted", test_signals_do_not_end_a_receive);
+    g_test_add_func("/iov/end-of-stream", test_end_of_stream_ends_a_receive);
+    g_test_add_func("/iov/die/borrowed", test_die_grow_what_is_borrowed);
+    g_test_add_func("/iov/die/count", test_die_grow_beyond_count);
     g_test_add_func("/iov/one-buffer", test_vector_of_one_buffer);
     g_test_add_func("/iov/slice", test_add_concat_slice);
     g_test_add_func("/iov/extended", test_extended);
