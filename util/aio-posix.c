@@ -386,7 +386,7 @@ static void adapt_poll_ns(AioContext *ctx, int64_t waited_ns)
     }
     if (waited_ns > ctx->poll_max_ns) {
         ctx->poll_ns = ctx->poll_shrink ? old / ctx->poll_shrink : 0;
-    } else if (old < ctx->poll_max_ns) {
+    } else {
         int64_t grow = ctx->poll_grow ? ctx->poll_grow : 2;
 
         /* old * grow, unless that is beyond the maximum. */
