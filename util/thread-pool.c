@@ -319,11 +319,11 @@ BlockAIOCB *thread_pool_submit_aio(ThreadPoolFunc *func, void *arg,
     req->func = func;
     req->arg = arg;
     req->state = REQUEST_QUEUED;
+    req->simulated = aio_sim_of_thread;
     pool->n_requests++;
-    if (unlikely(aio_sim_of_thread)) {
+    if (unlikely(req->simulated)) {
         AioSim *sim = aio_sim_of_thread;
 
-        req->simulated = true;
         aio_sim_call_later(sim, aio_sim_random_below(sim, SIM_DELAY_NS), run_simulated, req);
         return &req->common;
     }

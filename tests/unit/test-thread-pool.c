@@ -2,6 +2,7 @@
 /*
  * The thread pool: results, order, cancelling, limits, and what happens without threads.
  */
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include "qemu/osdep.h"
@@ -314,6 +315,8 @@ int main(int argc, char **argv)
 {
     int ret;
 
+    /* What malloc gives is garbage: a request's state has to be set, not to be 0 by chance. */
+    mallopt(M_PERTURB, 0xa5);
     g_test_init(&argc, &argv, NULL);
     ctx = aio_context_new(&error_abort);
     qemu_set_current_aio_context(ctx);
