@@ -100,11 +100,11 @@ static bool lex_string(const char *p, Token *t)
     }
 }
 
-/* The token at @p. False when there is none; @t then is what could not be read. */
+/* The token at @p, which is not the end. False when there is none; @t then is what could not be read. */
 static bool lex(const char *p, Token *t)
 {
     *t = (Token){ .type = *p, .text = p, .len = 1 };
-    if (*p && strchr("{}[],:", *p)) {
+    if (strchr("{}[],:", *p)) {
         return true;
     }
     if (*p == '-' || g_ascii_isdigit(*p)) {

@@ -272,6 +272,29 @@ static void test_json_bad(void)
         { "{'a': [1 1]}", PARSE_ERROR "expected separator in list" },
         { "{'a': 01}", PARSE_ERROR "stray '01'" },
         { "{b: 1, #", PARSE_ERROR "stray '#'" },
+        { "{'a': -", PARSE_ERROR "stray '-'" },
+        { "{'a': -x}", PARSE_ERROR "stray '-x'" },
+        { "{'a': 1.", PARSE_ERROR "stray '1.'" },
+        { "{'a': 1.x}", PARSE_ERROR "stray '1.x'" },
+        { "{'a': 1e", PARSE_ERROR "stray '1e'" },
+        { "{'a': 1E+x}", PARSE_ERROR "stray '1E+x'" },
+        { "{'a': '\xfe'}", PARSE_ERROR "stray ''\xfe'" },
+        { "}", PARSE_ERROR "expecting value" },
+        { "]", PARSE_ERROR "expecting value" },
+        { "[}", PARSE_ERROR "expecting value" },
+        { "{]", PARSE_ERROR "expecting value" },
+        { "{'a'", PARSE_ERROR "premature EOI" },
+        { "{'a':", PARSE_ERROR "premature EOI" },
+        { "{'a': 1", PARSE_ERROR "premature EOI" },
+        { "{'a': [", PARSE_ERROR "premature EOI" },
+        { "{'a': [1", PARSE_ERROR "premature EOI" },
+        { "{'\\x': 1}", PARSE_ERROR "invalid escape sequence in string" },
+        { "{'\\x'}", PARSE_ERROR "invalid escape sequence in string" },
+        { "{'a': '\\ud800x12345678'}", PARSE_ERROR "\\ud800 is not a valid Unicode character" },
+        { "{'a': '\\ud800\\x5678'}", PARSE_ERROR "\\ud800 is not a valid Unicode character" },
+        { "{'a': '\\ud800\\u0041'}", PARSE_ERROR "\\ud800 is not a valid Unicode character" },
+        { "{'a': '\\ud800\\ue000'}", PARSE_ERROR "\\ud800 is not a valid Unicode character" },
+        { "{'a': '\\udc00'}", PARSE_ERROR "\\udc00 is not a valid Unicode character" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -282,6 +305,32 @@ static void test_json_bad(void)
         g_assert_cmpstr(err->message, ==, cases[i][1]);
         assert_keys(o, "keep=1");
     }
+}
+
+static void test_json_escapes(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+
+    g_assert_true(blk_options_parse_json(
+        o, "{'a': '\\\"\\'\\\\\\/', 'b': '\\b\\f\\n\\r\\t', 'c': '\\ud83d\\ude00\\u00e4'}",
+        &error_abort));
+    g_assert_cmpstr(blk_options_get(o, "a"), ==, "\"'\\/");
+    g_assert_cmpstr(blk_options_get(o, "b"), ==, "\b\f\n\r\t");
+    g_assert_cmpstr(blk_options_get(o, "c"), ==, "\xf0\x9f\x98\x80\xc3\xa4");
+}
+
+/* What does not fit into 64 bits is a float. */
+static void test_json_large_numbers(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+
+    g_assert_true(blk_options_parse_json(o,
+                                         "{'a': -9223372036854775808, 'b': 18446744073709551615,"
+                                         " 'c': 1e3, 'd': 25E-1, 'e': 2.5e+1,"
+                                         " 'f': -99999999999999999999, 'g': 36893488147419103232}",
+                                         &error_abort));
+    assert_keys(o, "a=-9223372036854775808 b=18446744073709551615 c=1000 d=2.5 e=25"
+                   " f=-1e+20 g=3.6893488147419103e+19");
 }
 
 static char *repeat(const char *text, int n)
@@ -329,6 +378,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/json/quotes-and-numbers", test_json_quotes_and_numbers);
     g_test_add_func("/options/json/null", test_json_null);
     g_test_add_func("/options/json/bad", test_json_bad);
+    g_test_add_func("/options/json/escapes", test_json_escapes);
+    g_test_add_func("/options/json/large-numbers", test_json_large_numbers);
     g_test_add_func("/options/json/bounds", test_json_bounds);
     return g_test_run();
 }
