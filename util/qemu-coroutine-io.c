@@ -52,7 +52,7 @@ ssize_t coroutine_fn qemu_co_sendv_recvv(int sockfd, struct iovec *iov, unsigned
 
         if (ret > 0) {
             done += (size_t)ret;
-        } else if (ret < 0 && (err == EAGAIN || err == EWOULDBLOCK)) {
+        } else if (ret < 0 && err == EAGAIN) {
             wait_for_fd(sockfd, do_send);
         } else if (ret == 0 || done > 0) {
             break;

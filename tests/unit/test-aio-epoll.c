@@ -15,6 +15,8 @@
 
 #include "qemu/osdep.h"
 #include "qemu/aio.h"
+#include "qemu/iothread.h"
+#include "qemu/main-loop.h"
 #include "qemu/thread.h"
 
 /* For the way it waits, and the timerfd. */
@@ -283,6 +285,63 @@ static void test_context_that_cannot_be_made_leaves_nothing(void)
     begin();
     end();
     g_assert_cmpint(free_fd(), ==, fd);
+}
+
+static void test_thread_without_a_context_is_not_started(void)
+{
+    Error *err = NULL;
+
+    fails.epoll_create = EMFILE;
+    g_assert_null(iothread_new_named("nobody", &err));
+    fails.epoll_create = 0;
+    error_free_or_abort(&err);
+}
+
+static void main_loop_fails(void)
+{
+    int fd = free_fd();
+    Error *err = NULL;
+
+    g_assert_cmpint(qemu_init_main_loop(&err), ==, -EMFILE);
+    error_free_or_abort(&err);
+    g_assert_null(qemu_get_aio_context());
+    g_assert_null(iohandler_get_aio_context());
+    g_assert_false(qemu_in_main_thread());
+    g_assert_cmpint(free_fd(), ==, fd);
+}
+
+static void *in_main_thread(void *opaque)
+{
+    return GINT_TO_POINTER(qemu_in_main_thread());
+}
+
+/* In a process of its own, as the loop stays. */
+static void test_main_loop_is_made_of_two_contexts_or_none(void)
+{
+    AioContext *main_ctx;
+    QemuThread thread;
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        return;
+    }
+    fails.epoll_create = EMFILE;
+    main_loop_fails();
+    fails.epoll_create = 0;
+    fails.ctl_add = ENOSPC;
+    fails.ctl_spared = 1;
+    main_loop_fails();
+    fails.ctl_add = 0;
+
+    g_assert_cmpint(qemu_init_main_loop(&error_abort), ==, 0);
+    main_ctx = qemu_get_aio_context();
+    g_assert_nonnull(main_ctx);
+    g_assert_cmpint(qemu_init_main_loop(&error_abort), ==, 0);
+    g_assert_true(qemu_get_aio_context() == main_ctx);
+    g_assert_true(qemu_in_main_thread());
+    qemu_thread_create(&thread, "other", in_main_thread, NULL, QEMU_THREAD_JOINABLE);
+    g_assert_false(GPOINTER_TO_INT(qemu_thread_join(&thread)));
 }
 
 /* ---- descriptors ---- */
@@ -599,6 +658,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/aio-epoll/missing", test_without_epoll_it_waits_by_poll);
     g_test_add_func("/aio-epoll/no-context", test_context_that_cannot_be_made_leaves_nothing);
+    g_test_add_func("/aio-epoll/no-iothread", test_thread_without_a_context_is_not_started);
+    g_test_add_func("/aio-epoll/no-main-loop", test_main_loop_is_made_of_two_contexts_or_none);
     g_test_add_func("/aio-epoll/opened-again", test_descriptor_opened_again_is_watched);
     g_test_add_func("/aio-epoll/closed-early", test_descriptor_closed_before_its_handler_went);
     g_test_add_func("/aio-epoll/file-replaced", test_file_may_get_another_handler);

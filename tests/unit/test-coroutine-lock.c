@@ -254,6 +254,22 @@ static void a_queue_wakes_in_order_when_the_waker_yields(void)
     g_assert_true(qemu_co_queue_empty(&queue));
 }
 
+static void the_last_to_come_to_the_front_is_first(void)
+{
+    Waiter w[3];
+    CoQueue queue;
+
+    qemu_co_queue_init(&queue);
+    for (int i = 0; i < 3; i++) {
+        w[i] = (Waiter){ .queue = &queue, .name = (char)('a' + i) };
+        w[i].flags = CO_QUEUE_WAIT_FRONT;
+        enter_new(wait_and_note, &w[i]);
+    }
+    enter_new(wake_one_then_all, &queue);
+    assert_events("()!cba");
+    g_assert_true(qemu_co_queue_empty(&queue));
+}
+
 static void outside_of_coroutines_a_waiter_runs_at_once(void)
 {
     Waiter a, b;
@@ -597,6 +613,30 @@ static void a_timeout_tells_who_was_first(void)
     g_assert_true(late.ran);
 }
 
+static void coroutine_fn timeout_caller_without_clean(void *opaque)
+{
+    TimeoutTest *t = opaque;
+
+    t->ret = qemu_co_timeout(timeout_work, t, t->timeout_ns, NULL);
+    t->done = true;
+}
+
+static void a_timeout_needs_no_clean_up_and_may_be_endless(void)
+{
+    TimeoutTest late = { .takes_ns = 60 * SCALE_MS, .timeout_ns = 5 * SCALE_MS };
+    TimeoutTest endless = { .takes_ns = SCALE_MS, .timeout_ns = UINT64_MAX };
+
+    enter_new(timeout_caller_without_clean, &endless);
+    poll_until(&endless.done);
+    g_assert_cmpint(endless.ret, ==, 0);
+    g_assert_true(endless.ran);
+
+    enter_new(timeout_caller_without_clean, &late);
+    poll_until(&late.done);
+    g_assert_cmpint(late.ret, ==, -ETIMEDOUT);
+    poll_until(&late.ran);
+}
+
 typedef struct FdReader {
     int fd;
     bool done;
@@ -644,6 +684,30 @@ static void coroutine_fn transfer(void *opaque)
     end->ret = end->send ? qemu_co_send(end->fd, end->buf, end->size)
                          : qemu_co_recv(end->fd, end->buf, end->size);
     end->done = true;
+}
+
+static void a_peer_that_goes_away_leaves_what_was_sent(void)
+{
+    SocketEnd from = { .size = 8 << 20, .send = true };
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), ==, 0);
+    from.buf = g_malloc0(from.size);
+    from.fd = fds[0];
+    enter_new(transfer, &from);
+    g_assert_false(from.done);
+    close(fds[1]);
+    poll_until(&from.done);
+    g_assert_cmpint(from.ret, >, 0);
+    g_assert_cmpint(from.ret, <, 8 << 20);
+    close(fds[0]);
+    g_free(from.buf);
+}
+
+static void no_pool_has_no_failed_task(void)
+{
+    g_assert_cmpint(aio_task_pool_status(NULL), ==, 0);
+    aio_task_pool_free(NULL);
 }
 
 static void a_socket_is_waited_for_in_both_directions(void)
@@ -849,6 +913,17 @@ static void enter_sleeper(void)
     qemu_coroutine_enter(co);
 }
 
+static void coroutine_fn sleep_for_long(void *opaque)
+{
+    qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, NANOSECONDS_PER_SECOND);
+}
+
+static void coroutine_fn sleep_while_scheduled(void *opaque)
+{
+    aio_co_schedule(ctx(), qemu_coroutine_self());
+    sleep_for_long(NULL);
+}
+
 static void die_by(const char *how)
 {
     CoMutex mutex = { 0 };
@@ -871,6 +946,11 @@ static void die_by(const char *how)
         enter_new(assert_unlocked_mutex, NULL);
     } else if (!strcmp(how, "enter a sleeping coroutine")) {
         enter_sleeper();
+    } else if (!strcmp(how, "sleep while scheduled")) {
+        enter_new(sleep_while_scheduled, NULL);
+    } else if (!strcmp(how, "sleep without a context")) {
+        qemu_set_current_aio_context(NULL);
+        enter_new(sleep_for_long, NULL);
     }
 }
 
@@ -884,6 +964,8 @@ static const char *const deaths[][2] = {
     { "unlock free rwlock", "*qemu_co_rwlock_unlock*not held*" },
     { "assert an unlocked mutex", "*qemu_co_mutex_assert_locked*does not hold*" },
     { "enter a sleeping coroutine", "*scheduled in 'qemu_co_sleep'*" },
+    { "sleep while scheduled", "*qemu_co_sleep: *already scheduled in aio_co_schedule*" },
+    { "sleep without a context", "*qemu_co_sleep_ns: the thread has no AioContext*" },
 };
 
 static void dies(gconstpointer opaque)
@@ -917,6 +999,8 @@ int main(int argc, char **argv)
     g_test_add_func("/mutex/guards know it", guards_know_coroutine_mutexes);
     g_test_add_func("/queue/wakes in order when the waker yields",
                     a_queue_wakes_in_order_when_the_waker_yields);
+    g_test_add_func("/queue/the last to come to the front is first",
+                    the_last_to_come_to_the_front_is_first);
     g_test_add_func("/queue/outside of coroutines a waiter runs at once",
                     outside_of_coroutines_a_waiter_runs_at_once);
     g_test_add_func("/queue/a woken waiter holds its mutex again",
@@ -937,6 +1021,11 @@ int main(int argc, char **argv)
     g_test_add_func("/sleep/lasts its time", a_sleep_lasts_its_time);
     g_test_add_func("/sleep/can be ended", a_sleep_can_be_ended);
     g_test_add_func("/timeout/tells who was first", a_timeout_tells_who_was_first);
+    g_test_add_func("/timeout/needs no clean-up and may be endless",
+                    a_timeout_needs_no_clean_up_and_may_be_endless);
+    g_test_add_func("/fd/a peer that goes away leaves what was sent",
+                    a_peer_that_goes_away_leaves_what_was_sent);
+    g_test_add_func("/tasks/no pool has no failed task", no_pool_has_no_failed_task);
     g_test_add_func("/fd/a coroutine waits for a descriptor",
                     a_coroutine_waits_for_a_descriptor);
     g_test_add_func("/fd/a socket is waited for in both directions",

@@ -443,6 +443,12 @@ static void test_hexdump(void)
     g_assert_cmpstr(text, ==,
                     "p: 0000:  30 31 32 33  34 35 36 37  38 39 61 62  63 64 65 66\n"
                     "p: 0010:  67 68\n");
+    g_clear_pointer(&text, free);
+    f = open_memstream(&text, &len);
+    /* Not beyond what there is. */
+    iov_hexdump(iov, 1, f, "", SIZE_MAX);
+    fclose(f);
+    g_assert_cmpstr(text, ==, ": 0000:  30 31 32 33  34 35 36 37  38 39\n");
 }
 
 static void test_die_grow_beyond_size(void)

@@ -79,6 +79,42 @@ static void the_first_visitor_waits_for_the_lock(void)
     qemu_lockcnt_destroy(&l);
 }
 
+static void *leave_as_the_last(void *opaque)
+{
+    return GINT_TO_POINTER(qemu_lockcnt_dec_and_lock(opaque));
+}
+
+static void *leave_if_the_last(void *opaque)
+{
+    return GINT_TO_POINTER(qemu_lockcnt_dec_if_lock(opaque));
+}
+
+/* Somebody enters while the last visitor waits for the lock to leave. */
+static void who_waits_to_be_the_last_is_overtaken(void)
+{
+    static void *(*const leave[])(void *) = { leave_as_the_last, leave_if_the_last };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(leave); i++) {
+        QemuThread thread;
+        QemuLockCnt l;
+
+        qemu_lockcnt_init(&l);
+        qemu_lockcnt_inc(&l);
+        qemu_lockcnt_lock(&l);
+        qemu_thread_create(&thread, "leave", leave[i], &l, QEMU_THREAD_JOINABLE);
+        g_usleep(20000);
+        qemu_lockcnt_inc(&l);
+        qemu_lockcnt_unlock(&l);
+        g_assert_false(GPOINTER_TO_INT(qemu_thread_join(&thread)));
+        /* dec_if_lock leaves only as the last. */
+        g_assert_cmpuint(qemu_lockcnt_count(&l), ==, i == 0 ? 1 : 2);
+        /* And nobody has the lock. */
+        qemu_lockcnt_lock(&l);
+        qemu_lockcnt_unlock(&l);
+        qemu_lockcnt_destroy(&l);
+    }
+}
+
 /* Four threads walk a list from which all of them delete. */
 typedef struct Node {
     int value, deleted;
@@ -179,5 +215,7 @@ int main(int argc, char **argv)
                     the_first_visitor_waits_for_the_lock);
     g_test_add_func("/lockcnt/nothing is freed under a visitor",
                     nothing_is_freed_under_a_visitor);
+    g_test_add_func("/lockcnt/who waits to be the last is overtaken",
+                    who_waits_to_be_the_last_is_overtaken);
     return g_test_run();
 }

@@ -264,6 +264,92 @@ static void test_never_more_threads_than_the_maximum(void)
     aio_context_set_thread_pool_params(ctx, 0, 64, &error_abort);
 }
 
+static unsigned count_threads(void)
+{
+    GDir *dir = g_dir_open("/proc/self/task", 0, NULL);
+    unsigned n = 0;
+
+    g_assert_nonnull(dir);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    g_dir_close(dir);
+    return n;
+}
+
+/* With nothing to do for them. In a process of its own: no threads of other tests end. */
+static void test_minimum_of_threads_is_there_at_once(void)
+{
+    AioContext *other;
+    Work work = { .n = 0 };
+    unsigned before;
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        return;
+    }
+    other = aio_context_new(&error_abort);
+    qemu_set_current_aio_context(other);
+    /* One that has a pool already, and a thread in it. */
+    active++;
+    thread_pool_submit_aio(inc_worker, &work, done_cb, &work);
+    while (active > 0) {
+        aio_poll(other, true);
+    }
+    before = count_threads();
+    aio_context_set_thread_pool_params(other, 5, 8, &error_abort);
+    g_assert_cmpuint(count_threads(), ==, before + 4);
+    aio_context_set_thread_pool_params(other, 2, 8, &error_abort);
+    aio_context_set_thread_pool_params(other, 4, 8, &error_abort);
+    g_assert_cmpuint(count_threads(), ==, before + 4);
+    qemu_set_current_aio_context(ctx);
+    aio_context_unref(other);
+    /* A thread that was joined may be seen a little longer. */
+    while (count_threads() > before - 1) {
+        g_usleep(1000);
+    }
+    g_assert_cmpuint(count_threads(), ==, before - 1);
+}
+
+/* Those above a new maximum end when they have done what they are at. */
+static void test_busy_threads_leave_when_the_maximum_falls(void)
+{
+    enum { THREADS = 4, N = 20 };
+    QemuSemaphore gate, begun;
+    Work busy[THREADS] = { { .n = 0 } }, work[N] = { { .n = 0 } };
+
+    qemu_sem_init(&gate, 0);
+    qemu_sem_init(&begun, 0);
+    /* Idle workers of other tests go first. */
+    aio_context_set_thread_pool_params(ctx, 0, 64, &error_abort);
+    for (int i = 0; i < THREADS; i++) {
+        busy[i].gate = &gate;
+        busy[i].begun = &begun;
+        submit(&busy[i], gated_worker);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        qemu_sem_wait(&begun);
+    }
+    aio_context_set_thread_pool_params(ctx, 0, 1, &error_abort);
+    for (int i = 0; i < THREADS; i++) {
+        qemu_sem_post(&gate);
+    }
+    wait_for_all();
+    for (int i = 0; i < THREADS; i++) {
+        g_assert_cmpint(busy[i].ret, ==, 7);
+    }
+    most_running = 0;
+    for (int i = 0; i < N; i++) {
+        submit(&work[i], count_running);
+    }
+    wait_for_all();
+    g_assert_cmpint(most_running, ==, 1);
+    qemu_sem_destroy(&gate);
+    qemu_sem_destroy(&begun);
+    aio_context_set_thread_pool_params(ctx, 0, 64, &error_abort);
+}
+
 static void test_bad_limits_are_refused(void)
 {
     static const int64_t bad[][2] = { { -1, 5 }, { 0, 0 }, { 6, 5 }, { 0, 1LL << 40 } };
@@ -329,6 +415,8 @@ int main(int argc, char **argv)
     g_test_add_func("/thread-pool/bdrv_aio_cancel waits for the callback",
                     test_bdrv_aio_cancel_waits_for_the_callback);
     g_test_add_func("/thread-pool/max", test_never_more_threads_than_the_maximum);
+    g_test_add_func("/thread-pool/min", test_minimum_of_threads_is_there_at_once);
+    g_test_add_func("/thread-pool/max-falls", test_busy_threads_leave_when_the_maximum_falls);
     g_test_add_func("/thread-pool/limits", test_bad_limits_are_refused);
     g_test_add_func("/thread-pool/no-threads", test_no_threads_to_be_had_is_an_error);
     g_test_add_func("/thread-pool/die/no-context", test_die_without_context);

@@ -24,6 +24,37 @@ static void a_thread_returns_its_value(void)
     g_assert_cmpuint(GPOINTER_TO_SIZE(qemu_thread_join(&thread)), ==, 42);
 }
 
+static void *own_name(void *opaque)
+{
+    char *name = g_malloc0(16);
+
+    g_assert_cmpint(pthread_getname_np(pthread_self(), name, 16), ==, 0);
+    return name;
+}
+
+static char *name_of_thread(const char *name)
+{
+    QemuThread thread;
+
+    qemu_thread_create(&thread, name, own_name, NULL, QEMU_THREAD_JOINABLE);
+    return qemu_thread_join(&thread);
+}
+
+static void a_thread_has_a_name_if_it_is_wanted(void)
+{
+    g_autofree char *mine = own_name(NULL), *named = NULL, *unnamed = NULL, *off = NULL;
+
+    named = name_of_thread("a name that is too long");
+    unnamed = name_of_thread(NULL);
+    qemu_thread_naming(false);
+    off = name_of_thread("not wanted");
+    qemu_thread_naming(true);
+    g_assert_cmpstr(named, ==, "a name that is ");
+    /* As the one that made it. */
+    g_assert_cmpstr(unnamed, ==, mine);
+    g_assert_cmpstr(off, ==, mine);
+}
+
 typedef struct Shared {
     QemuMutex mutex;
     QemuRecMutex rec;
@@ -290,6 +321,52 @@ static void *end_with_notifiers(void *opaque)
     return NULL;
 }
 
+static void an_event_may_be_set_from_the_start(void)
+{
+    QemuEvent event;
+
+    qemu_event_init(&event, true);
+    qemu_event_wait(&event);
+    qemu_event_wait(&event);
+    qemu_event_destroy(&event);
+}
+
+static void *signal_until_seen(void *opaque)
+{
+    Shared *s = opaque;
+
+    while (!qatomic_read(&s->turn)) {
+        qemu_mutex_lock(&s->mutex);
+        qemu_cond_signal(&s->cond);
+        qemu_mutex_unlock(&s->mutex);
+        g_usleep(100);
+    }
+    return NULL;
+}
+
+/* The deadline lies in the next second of the clock, or the one behind, or nearly now. */
+static void a_signal_comes_before_any_deadline(void)
+{
+    static const int spans[] = { 60999, 60500, 60000, INT_MAX };
+    Shared s = { .turn = 0 };
+    QemuThread thread;
+
+    qemu_mutex_init(&s.mutex);
+    qemu_cond_init(&s.cond);
+    qemu_thread_create(&thread, "signal", signal_until_seen, &s, QEMU_THREAD_JOINABLE);
+    qemu_mutex_lock(&s.mutex);
+    for (int round = 0; round < 10; round++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(spans); i++) {
+            g_assert_true(qemu_cond_timedwait(&s.cond, &s.mutex, spans[i]));
+        }
+    }
+    qemu_mutex_unlock(&s.mutex);
+    qatomic_set(&s.turn, 1);
+    qemu_thread_join(&thread);
+    qemu_cond_destroy(&s.cond);
+    qemu_mutex_destroy(&s.mutex);
+}
+
 static void a_thread_that_ends_says_so(void)
 {
     QemuThread thread;
@@ -318,10 +395,31 @@ static void a_lock_that_was_not_initialised_dies(void)
     g_test_trap_assert_stderr("*test-thread.c:*qemu_mutex_lock*");
 }
 
+static void destroying_a_lock_that_was_not_initialised_dies(void)
+{
+    if (g_test_subprocess()) {
+        QemuMutex mutex = { .initialized = false };
+
+        qemu_mutex_destroy(&mutex);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, (GTestSubprocessFlags)0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("qemu_mutex_destroy: Invalid argument\n*");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/thread/a thread returns its value", a_thread_returns_its_value);
+    g_test_add_func("/thread/a thread has a name if it is wanted",
+                    a_thread_has_a_name_if_it_is_wanted);
+    g_test_add_func("/thread/an event may be set from the start",
+                    an_event_may_be_set_from_the_start);
+    g_test_add_func("/thread/a signal comes before any deadline",
+                    a_signal_comes_before_any_deadline);
+    g_test_add_func("/thread/destroying a lock that was not initialised dies",
+                    destroying_a_lock_that_was_not_initialised_dies);
     g_test_add_func("/thread/locks exclude each other", locks_exclude_each_other);
     g_test_add_func("/thread/a guard unlocks however its scope is left",
                     a_guard_unlocks_however_its_scope_is_left);

@@ -83,6 +83,51 @@ static void test_states(void)
     timer_deinit(&t.timer);
 }
 
+static void test_timer_without_a_list_is_not_armed(void)
+{
+    QEMUTimer timer = { .timer_list = NULL };
+
+    g_assert_false(timer_pending(&timer));
+    g_assert_cmpuint(timer_expire_time_ns(&timer), ==, UINT64_MAX);
+    g_assert_false(timer_expired(&timer, INT64_MAX));
+    timer_del(&timer);
+    g_assert_false(timer_pending(&timer));
+}
+
+static void test_times_that_no_ns_can_tell(void)
+{
+    T t;
+
+    init(&t, SCALE_MS);
+    g_assert_false(timer_expired(&t.timer, INT64_MAX));
+    timer_mod(&t.timer, INT64_MIN);
+    g_assert_cmpuint(timer_expire_time_ns(&t.timer), ==, 0);
+    timer_mod(&t.timer, 5);
+    g_assert_false(timer_expired(&t.timer, INT64_MIN));
+    g_assert_false(timer_expired(&t.timer, 4));
+    g_assert_true(timer_expired(&t.timer, INT64_MAX));
+    timer_del(&t.timer);
+    timer_deinit(&t.timer);
+}
+
+static void test_nobody_has_to_be_notified(void)
+{
+    QEMUTimerListGroup quiet;
+    QEMUTimer timer;
+    T t = { .n = 0 };
+
+    timerlistgroup_init(&quiet, NULL, NULL);
+    timer_init_full(&timer, &quiet, QEMU_CLOCK_REALTIME, SCALE_NS, 0, fired, &t);
+    notified = 0;
+    timer_mod(&timer, 1);
+    timerlist_notify(quiet.tl[QEMU_CLOCK_REALTIME]);
+    g_assert_cmpint(notified, ==, 0);
+    g_assert_true(timerlistgroup_run_timers(&quiet));
+    g_assert_cmpint(t.n, ==, 1);
+    timer_deinit(&timer);
+    timerlistgroup_deinit(&quiet);
+}
+
 static void test_notifies_when_first_deadline_comes_nearer(void)
 {
     T a, b;
@@ -260,6 +305,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     timerlistgroup_init(&tlg, notify, NULL);
     g_test_add_func("/timer/states", test_states);
+    g_test_add_func("/timer/no-list", test_timer_without_a_list_is_not_armed);
+    g_test_add_func("/timer/out-of-range", test_times_that_no_ns_can_tell);
+    g_test_add_func("/timer/quiet", test_nobody_has_to_be_notified);
     g_test_add_func("/timer/notify", test_notifies_when_first_deadline_comes_nearer);
     g_test_add_func("/timer/order", test_order_is_that_of_a_sort);
     g_test_add_func("/timer/again",
