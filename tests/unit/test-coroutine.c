@@ -561,6 +561,52 @@ static void pool_size_is_adjustable(void)
     qemu_coroutine_inc_pool_size(usual - 256);
 }
 
+static void pool_shrinks_by_whole_batches(void)
+{
+    CoroutinePoolStats pool;
+    unsigned int usual;
+
+    coroutine_pool_get_stats(&pool);
+    usual = pool.shared_max;
+    qemu_coroutine_dec_pool_size(UINT_MAX);
+    coroutine_pool_get_stats(&pool);
+    g_assert_cmpuint(pool.shared_max, ==, 0);
+    g_assert_cmpuint(pool.shared, ==, 0);
+    qemu_coroutine_inc_pool_size(4 * COROUTINE_POOL_BATCH);
+    enter_many(10 * COROUTINE_POOL_BATCH);
+    /* The last one of a batch takes the others with it; then there is room for a few less. */
+    qemu_coroutine_dec_pool_size(1);
+    coroutine_pool_get_stats(&pool);
+    g_assert_cmpuint(pool.shared_max, ==, 4 * COROUTINE_POOL_BATCH - 1);
+    g_assert_cmpuint(pool.shared, <=, 3 * COROUTINE_POOL_BATCH);
+    qemu_coroutine_dec_pool_size(1);
+    coroutine_pool_get_stats(&pool);
+    g_assert_cmpuint(pool.shared_max, ==, 4 * COROUTINE_POOL_BATCH - 2);
+    enter_many(10 * COROUTINE_POOL_BATCH);
+    qemu_coroutine_inc_pool_size(usual - pool.shared_max);
+}
+
+static gpointer run_one_of_its_own_size(gpointer opaque)
+{
+    CoroutineAttr attr = { .stack_size = 65536 };
+    bool done = false;
+
+    qemu_coroutine_enter(qemu_coroutine_create_attr(set_true, &done, &attr));
+    return GINT_TO_POINTER(done);
+}
+
+static void thread_exit_frees_stacks_of_their_own_size(void)
+{
+    CoroutineStackStats before, after;
+
+    coroutine_stack_get_stats(&before);
+    for (int i = 0; i < 20; i++) {
+        g_assert_true(g_thread_join(g_thread_new("sized", run_one_of_its_own_size, NULL)));
+    }
+    coroutine_stack_get_stats(&after);
+    g_assert_cmpuint(after.used, <=, before.used);
+}
+
 static gpointer run_a_few(gpointer opaque)
 {
     enter_many(10);
@@ -638,6 +684,42 @@ static void stack_size_of_ones_own(void)
             qemu_coroutine_enter(co);
         }
     }
+}
+
+static Coroutine *create_sized(size_t size)
+{
+    CoroutineAttr attr = { .stack_size = size };
+    Coroutine *co = qemu_coroutine_create_attr(just_yield, NULL, &attr);
+
+    g_assert_nonnull(co);
+    qemu_coroutine_enter(co);
+    return co;
+}
+
+/* The last one that ended serves the next one, if its stack is not much too large. */
+static void stack_of_the_same_size_is_used_again(void)
+{
+    CoroutineStackStats before, now;
+    Coroutine *co = create_sized(1 << 20), *other;
+
+    qemu_coroutine_enter(co);
+    coroutine_stack_get_stats(&before);
+    other = create_sized(1 << 20);
+    g_assert_true(other == co);
+    qemu_coroutine_enter(other);
+    other = create_sized(65536);
+    g_assert_true(other != co);
+    coroutine_stack_get_stats(&now);
+    g_assert_cmpuint(now.used, <=, before.used);
+    qemu_coroutine_enter(other);
+
+    /* Of two that end one behind the other, one stays. */
+    co = create_sized(1 << 20);
+    other = create_sized(1 << 20);
+    qemu_coroutine_enter(co);
+    qemu_coroutine_enter(other);
+    coroutine_stack_get_stats(&now);
+    g_assert_cmpuint(now.used, <=, before.used);
 }
 
 static void too_large_a_stack_is_an_error(void)
@@ -847,11 +929,21 @@ static void dump_lists_suspended_only(void)
     co->wait_reason = "better days";
     qemu_coroutine_dump_all(f);
     fclose(f);
+    g_assert_null(strstr(text, ", scheduled in"));
     g_assert_nonnull(strstr(text, "'sleeper' created by"));
     g_assert_nonnull(strstr(text, ", suspended"));
     g_assert_nonnull(strstr(text, "waits for better days"));
     g_assert_nonnull(strstr(text, "waits for its first entry"));
     g_assert_null(strstr(text, "(ended)"));
+    g_clear_pointer(&text, free);
+    f = open_memstream(&text, &size);
+    co->scheduled = "a timetable";
+    qemu_coroutine_dump_all(f);
+    co->scheduled = NULL;
+    fclose(f);
+    g_assert_nonnull(strstr(text, ", scheduled in a timetable"));
+    /* A thread's own stack is not ours to measure. */
+    g_assert_cmpuint(qemu_coroutine_stack_used(qemu_coroutine_self()), ==, 0);
     qemu_coroutine_enter(co);
     qemu_coroutine_enter(fresh);
     qemu_coroutine_enter(fresh);
@@ -873,6 +965,10 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/pool/ended-elsewhere", ended_elsewhere_is_used_again);
     g_test_add_func("/coroutine/pool/last-ended-is-next", last_ended_is_next_created);
     g_test_add_func("/coroutine/pool/adjustable", pool_size_is_adjustable);
+    g_test_add_func("/coroutine/pool/shrinks", pool_shrinks_by_whole_batches);
+    g_test_add_func("/coroutine/pool/thread-exit-sized",
+                    thread_exit_frees_stacks_of_their_own_size);
+    g_test_add_func("/coroutine/attr/stack-used-again", stack_of_the_same_size_is_used_again);
     g_test_add_func("/coroutine/pool/thread-exit", thread_exit_returns_its_pool);
     g_test_add_func("/coroutine/pool/fork", child_of_fork_uses_coroutines);
     g_test_add_func("/coroutine/pool/bounded-and-trimmed", pool_is_bounded_and_trimmed);
