@@ -21,7 +21,8 @@
 /* The first host offset that clusters may not reach. */
 static uint64_t host_limit(const BDRVQcow2State *s)
 {
-    return MIN(QCOW2_MAX_HOST_OFFSET, (uint64_t)BDRV_MAX_LENGTH) >> s->cluster_bits;
+    G_STATIC_ASSERT(QCOW2_MAX_HOST_OFFSET <= (uint64_t)BDRV_MAX_LENGTH);
+    return QCOW2_MAX_HOST_OFFSET >> s->cluster_bits;
 }
 
 void qcow2_reftable_set(BDRVQcow2State *s, uint64_t index, uint64_t offset)

@@ -112,7 +112,7 @@ static uint64_t put_name(const BDRVQcow2State *s, Area *a, const Qcow2HeaderChan
     }
     if (!a->full) {
         memcpy(a->buf + at, a->old + s->hdr.backing_file_offset, length);
-        a->pos = MAX(a->pos, at + length);
+        a->pos = at + length; /* at is nowhere before pos */
         qcow2_put_be64(a->buf + offsetof(Qcow2DiskHeader, backing_file_offset), at);
     }
     return at;
@@ -138,7 +138,7 @@ int coroutine_fn qcow2_co_amend_header(BlockDriverState *bs, const Qcow2HeaderCh
     /* What lies behind everything, and what a change of version leaves between, stays as it was. */
     memcpy(new, old, s->cluster_size);
     a.first = s->hdr.header_length;
-    a.end = s->hdr.backing_file_offset ? MIN((size_t)s->hdr.backing_file_offset, a.size) : a.size;
+    a.end = s->hdr.backing_file_offset ? s->hdr.backing_file_offset : a.size;
     put_fields(s, &a, change);
     put_extensions(s, &a, change);
     name = put_name(s, &a, change);

@@ -56,7 +56,7 @@ static int copy_extensions(NewHeader *n, size_t at, size_t end)
 static int build(NewHeader *n, const Qcow2Header *h, const char *file, const char *format)
 {
     /* The extensions end at the old name at the latest. */
-    size_t end = h->backing_file_offset ? MIN((size_t)h->backing_file_offset, n->size) : n->size;
+    size_t end = h->backing_file_offset ? h->backing_file_offset : n->size;
     size_t length = file ? strlen(file) : 0;
     int ret;
 

@@ -9,7 +9,6 @@
 
 #define MIN_GRANULARITY_BITS 9U
 #define MAX_GRANULARITY_BITS 31U
-#define MAX_TABLE_ENTRIES    0x8000000U
 #define MAX_BITMAP_BYTES     (UINT64_C(512) << 20) /* of data, in whole clusters */
 
 #define ENTRY32(e, field) qcow2_be32((e) + offsetof(Qcow2DiskBitmapDirEntry, field))
@@ -71,7 +70,7 @@ bool qcow2_bitmap_check(const char *name, uint64_t disk_size, unsigned granulari
         error_setg(errp, "Granularity exceeds maximum (%llu bytes)", 1ULL << MAX_GRANULARITY_BITS);
     } else if (granularity_bits < MIN_GRANULARITY_BITS) {
         error_setg(errp, "Granularity is under minimum (%llu bytes)", 1ULL << MIN_GRANULARITY_BITS);
-    } else if (entries > MAX_BITMAP_BYTES >> cluster_bits || entries > MAX_TABLE_ENTRIES) {
+    } else if (entries > MAX_BITMAP_BYTES >> cluster_bits) {
         error_setg(errp, "Too much space will be occupied by the bitmap. Use larger granularity");
     } else if (!entries) {
         error_setg(errp, "The disk has no bytes that a bitmap could cover");
@@ -95,8 +94,7 @@ static const char *bad_field(const uint8_t *e, const Qcow2Bitmap *b, unsigned cl
         b->table_offset > QCOW2_MAX_HOST_OFFSET) {
         return "bitmap_table_offset";
     }
-    if (!b->table_size || b->table_size > MAX_TABLE_ENTRIES ||
-        b->table_size > MAX_BITMAP_BYTES >> cluster_bits) {
+    if (!b->table_size || b->table_size > MAX_BITMAP_BYTES >> cluster_bits) {
         return "bitmap_table_size";
     }
     if (b->flags & ~(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO | QCOW2_BITMAP_EXTRA_COMPATIBLE)) {

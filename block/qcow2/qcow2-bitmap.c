@@ -100,7 +100,7 @@ int qcow2_bitmaps_open(BlockDriverState *bs, Error **errp)
     }
     ret = read_directory(bs, &err);
     if (ret == -EINVAL && (bs->open_flags & BDRV_O_CHECK)) {
-        error_free(err); /* the check says what is wrong; a repair drops them */
+        error_free(err); /* the check says what is wrong */
         return 0;
     }
     error_propagate(errp, err);

@@ -62,7 +62,7 @@ int coroutine_fn qcow2_check_bitmaps(Qcow2Check *c)
     uint64_t pos = 0, length;
     int ret;
 
-    if (!(s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) || !b->nb_bitmaps) {
+    if (!(s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS)) {
         return 0;
     }
     ret = qcow2_check_count(c, b->directory_offset, b->directory_size);

@@ -17,7 +17,7 @@ static int coroutine_fn write_part(BlockDriverState *bs, size_t at, size_t bytes
 {
     int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
 
-    if (ret == 0 && bytes) {
+    if (ret == 0) {
         ret = bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
     }
     return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
@@ -152,7 +152,7 @@ static size_t copy_extensions(Area *a, const uint8_t *old, size_t size, const Qc
 {
     size_t pos = header_length(old);
     uint64_t name = qcow2_be64(old + offsetof(Qcow2DiskHeader, backing_file_offset));
-    size_t end = name ? MIN(size, name) : size;
+    size_t end = name ? name : size;
     bool done = false;
 
     while (pos < end && end - pos >= sizeof(Qcow2DiskExtension)) {

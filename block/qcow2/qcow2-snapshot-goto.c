@@ -213,7 +213,7 @@ static int check_goto(BlockDriverState *bs, const Qcow2Snapshot *sn, Error **err
     BDRVQcow2State *s = bs->opaque;
     Error *err = NULL;
 
-    if ((s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) && s->hdr.bitmaps.nb_bitmaps) {
+    if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
         error_setg(errp, "Device has active dirty bitmaps");
         return -EBUSY;
     }

@@ -17,6 +17,8 @@
 #include "qemu/main-loop.h"
 #include "../../block/qcow2/qcow2-format.h"
 
+extern BlockDriver bdrv_sim;
+
 #define SIZE    (1 << 20) /* bytes */
 #define LARGEST (3 << 20)
 #define GROWN   (SIZE + (SIZE >> 1))
@@ -45,6 +47,7 @@ typedef struct Operation {
 
 typedef struct Variant {
     const char *name, *create, *open;
+    bool autoclear; /* a bit that nobody knows: the first change begins with the header */
 } Variant;
 
 static const Variant variants[] = {
@@ -52,6 +55,7 @@ static const Variant variants[] = {
     { "512", "cluster_size=512,refcount_bits=64",
       "l2-cache-size=4096,l2-cache-entry-size=512,refcount-cache-size=2048,overlap-check=all" },
     { "extended", "cluster_size=16k,extended_l2=on", "l2-cache-entry-size=1024" },
+    { "autoclear", "cluster_size=4k,refcount_bits=32", "l2-cache-entry-size=512", true },
 };
 
 typedef struct Contents {
@@ -182,6 +186,9 @@ static Image create(const Variant *v, const Operation *op)
     rest.data = g_malloc(rest.length);
     sim_disk_peek(disk->disk, 0, rest.data, rest.length);
     crash_disk_free(disk);
+    if (v->autoclear && rest.data[7] >= 3) {
+        rest.data[offsetof(Qcow2DiskHeader, autoclear_features)] |= 0x40;
+    }
     if (op->damage) {
         op->damage(&rest);
     }
@@ -292,7 +299,22 @@ static RamDisk *new_base(const RamDisk *old)
 }
 
 /* Kinds of faults, behind those of the disk. */
-enum { NO_MEMORY_ONCE = CRASH_FAULTS, NO_MEMORY_ANY_MORE, ALL_FAULTS };
+enum { NO_MEMORY_ONCE = CRASH_FAULTS, NO_MEMORY_ANY_MORE, NO_LENGTH, ALL_FAULTS };
+
+/* The disk does not say how long it is. */
+static unsigned length_calls, length_fail_at;
+static GArray *length_places; /* of CallPlace, or NULL */
+static int64_t coroutine_fn (*sim_getlength)(BlockDriverState *bs);
+
+static int64_t coroutine_fn getlength_or_not(BlockDriverState *bs)
+{
+    if (length_places) {
+        CallPlace place = call_place();
+
+        g_array_append_val(length_places, place);
+    }
+    return length_fail_at && ++length_calls == length_fail_at ? -EIO : sim_getlength(bs);
+}
 
 static void fail_at(const Variant *v, const Operation *op, const Image *image,
                     const RamDisk *below, int fault, unsigned call, const Contents *before,
@@ -307,13 +329,16 @@ static void fail_at(const Variant *v, const Operation *op, const Image *image,
     if (fault < CRASH_FAULTS) {
         disk->fault = fault;
         disk->fail_at = call;
+    } else if (fault == NO_LENGTH) {
+        length_calls = 0;
+        length_fail_at = call;
     } else {
         memory_fail_at = call;
     }
     g_test_message("fault %d, call %u", fault, call);
     run(v, op, disk);
     disk->fail_at = 0;
-    memory_fail_at = 0;
+    memory_fail_at = length_fail_at = 0;
     examine(v, op, disk, &c);
     compare(&c, before, after);
     ram_disk_free(base);
@@ -353,7 +378,7 @@ typedef struct Runs {
     Image image;
     RamDisk *below;
     Contents before, after;
-    GArray *calls, *allocations; /* of CallPlace: those of the run that succeeds */
+    GArray *calls, *allocations, *lengths; /* of CallPlace: those of the run that succeeds */
 } Runs;
 
 static void fail_once(const Runs *r, int fault, unsigned call)
@@ -394,8 +419,9 @@ static void run_whole(Runs *r)
     whole = crash_disk_new(r->image.data, r->image.length);
     whole->places = r->calls;
     memory_places = r->allocations;
+    length_places = r->lengths;
     g_assert_cmpint(run(k->v, k->op, whole), ==, 0);
-    whole->places = memory_places = NULL;
+    whole->places = memory_places = length_places = NULL;
     examine(k->v, k->op, whole, &r->after);
     crash_disk_free(whole);
     ram_disk_free(base);
@@ -421,17 +447,20 @@ static void every_call_fails(gconstpointer data)
     r.below = ram_disk_new(SIZE);
     r.calls = g_array_new(false, false, sizeof(CallPlace));
     r.allocations = g_array_new(false, false, sizeof(CallPlace));
+    r.lengths = g_array_new(false, false, sizeof(CallPlace));
     memset(r.below->data, r.k->op->backing ? 7 : 0, SIZE);
     base = r.below;
     r.image = create(r.k->v, r.k->op);
     run_whole(&r);
     fail_at_new_places(&r, CRASH_EIO_NOT_DONE, r.calls);
     fail_at_new_places(&r, NO_MEMORY_ONCE, r.allocations);
-    for (int fault = 0; fault < ALL_FAULTS; fault++) {
+    fail_at_new_places(&r, NO_LENGTH, r.lengths);
+    for (int fault = 0; fault < NO_LENGTH && !r.k->v->autoclear; fault++) {
         fail_anywhere(&r, fault, (fault < CRASH_FAULTS ? r.calls : r.allocations)->len);
     }
     g_array_unref(r.calls);
     g_array_unref(r.allocations);
+    g_array_unref(r.lengths);
     g_free(r.image.data);
     ram_disk_free(r.below);
 }
@@ -736,6 +765,10 @@ static void lose_everything_counted(Image *d)
 
 static const Operation operations[] = {
     { "amend-to-version-2", .run = amend_to_version_2, .plain = true, .not_extended = true },
+    { "amend-to-version-2-with-snapshots", .run = amend_to_version_2, .no_bitmaps = true,
+      .not_extended = true },
+    { "amend-to-version-2-over-backing", .run = amend_to_version_2, .no_bitmaps = true,
+      .not_extended = true, .backing = true },
     { "amend-to-version-3", .run = amend_to_version_3, .not_extended = true, .no_bitmaps = true,
       .create = "compat=0.10,refcount_bits=16" },
     { "amend-refcount-width", .run = amend_refcount_width },
@@ -796,6 +829,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     bdrv_register(&bdrv_test_ram);
+    sim_getlength = bdrv_sim.bdrv_co_getlength;
+    bdrv_sim.bdrv_co_getlength = getlength_or_not;
     tried = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(operations); i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(variants); j++, k++) {
