@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ends of what qcow2 images do: sizes, positions and sources that only just are possible or are not
+ * any more, images that are marked corrupt, data files that are longer than the disk, fields of the
+ * header that point nowhere. On simulated disks.
+ */
+#include "qemu/osdep.h"
+#include "block/block-backend.h"
+#include "block/block-driver.h"
+#include "block/block-image.h"
+#include "block/dirty-bitmap.h"
+#include "block/qcow2.h"
+#include "block/sim.h"
+#include "block/snapshot.h"
+#include "qemu/cutils.h"
+#include "../../block/qcow2/qcow2-format.h"
+#include "qemu/main-loop.h"
+
+extern BlockDriver bdrv_qcow2;
+
+#define AT(field) offsetof(Qcow2DiskHeader, field)
+#define CLUSTER   65536
+#define MIB       (1 << 20)
+#define FLAGS     (BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP)
+
+typedef struct World {
+    SimPower *power;
+    SimDisk *disk, *data;
+} World;
+
+static World new_image(const char *options)
+{
+    World w = { .power = sim_power_new(1) };
+
+    w.disk = sim_disk_new(w.power, NULL, 0, &error_abort);
+    w.data = sim_disk_new(w.power, "data", 0, &error_abort);
+    g_assert_cmpint(sim_disk_create(w.disk, "qcow2", options, &error_abort), ==, 0);
+    return w;
+}
+
+static BlockBackend *reopen(World *w, int flags, Error **errp)
+{
+    return sim_disk_open(w->disk, "driver=qcow2", flags, errp);
+}
+
+static BlockBackend *reopen_with_data_file(World *w, const char *driver)
+{
+    g_autofree char *options = g_strconcat(
+        driver, ",data-file.driver=raw,data-file.file.driver=sim,data-file.file.disk=data", NULL);
+
+    return sim_disk_open(w->disk, options, FLAGS, &error_abort);
+}
+
+static void fill(BlockBackend *blk, int64_t offset, int64_t bytes, uint8_t value)
+{
+    g_autofree uint8_t *buf = g_malloc(bytes);
+
+    memset(buf, value, bytes);
+    g_assert_cmpint(blk_pwrite(blk, offset, bytes, buf, 0), ==, 0);
+}
+
+static void expect(BlockBackend *blk, int64_t offset, int64_t bytes, uint8_t value)
+{
+    g_autofree uint8_t *buf = g_malloc(bytes), *same = g_malloc(bytes);
+
+    memset(same, value, bytes);
+    g_assert_cmpint(blk_pread(blk, offset, bytes, buf, 0), ==, 0);
+    g_assert_cmpmem(buf, bytes, same, bytes);
+}
+
+static void poke(World *w, size_t at, unsigned width, uint64_t value)
+{
+    uint8_t buf[8];
+
+    for (unsigned i = 0; i < width; i++) {
+        buf[i] = value >> (8 * (width - 1 - i));
+    }
+    sim_disk_poke(w->disk, at, buf, width);
+}
+
+static void is_sound(BlockBackend *blk)
+{
+    BdrvCheckResult r;
+
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, 0), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+}
+
+/* --- sizes --- */
+
+/* A disk that is made smaller has no space to be set up beforehand. */
+static void shrinking_does_not_preallocate(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    Error *err = NULL;
+
+    g_assert_cmpint(blk_truncate(blk, MIB / 2, true, PREALLOC_MODE_FULL, 0, &err), <, 0);
+    g_assert_nonnull(err);
+    error_free(err);
+    g_assert_cmpint(blk_getlength(blk), ==, MIB);
+    g_assert_cmpint(blk_truncate(blk, MIB, true, PREALLOC_MODE_FULL, 0, &error_abort), ==, 0);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* Bytes of the data file behind the disk's end do not come to light when the disk grows. */
+static void data_file_longer_than_the_disk(void)
+{
+    static const struct {
+        int64_t file, grown;
+    } lengths[] = { { 3 * MIB, 2 * MIB }, { 3 * MIB / 2, 2 * MIB }, { MIB + 512, 2 * MIB } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lengths) * 2; i++) {
+        World w = new_image(i < 3 ? "size=1M,data_file=sim:data"
+                                  : "size=1M,cluster_size=2M,data_file=sim:data");
+        g_autofree uint8_t *old = g_malloc(lengths[i % 3].file);
+        BlockBackend *blk;
+
+        memset(old, 0xee, lengths[i % 3].file);
+        sim_disk_poke(w.data, 0, old, lengths[i % 3].file);
+        blk = reopen_with_data_file(&w, "driver=qcow2");
+        fill(blk, 0, MIB, 1);
+        g_assert_cmpint(blk_truncate(blk, MIB, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+        blk_unref(blk);
+        sim_disk_poke(w.data, MIB, old, lengths[i % 3].file - MIB);
+        blk = reopen_with_data_file(&w, "driver=qcow2");
+        g_assert_cmpint(blk_truncate(blk, lengths[i % 3].grown, true, PREALLOC_MODE_OFF, 0,
+                                     &error_abort), ==, 0);
+        expect(blk, 0, MIB, 1);
+        expect(blk, MIB, lengths[i % 3].grown - MIB, 0);
+        is_sound(blk);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
+}
+
+static void preallocation_over_what_is_there(void)
+{
+    static const PreallocMode modes[] = { PREALLOC_MODE_METADATA, PREALLOC_MODE_FALLOC,
+                                          PREALLOC_MODE_FULL };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        World w = new_image("size=96k");
+        BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+
+        fill(blk, 0, 96 << 10, 1); /* half of the last cluster */
+        g_assert_cmpint(blk_truncate(blk, MIB, true, modes[i], 0, &error_abort), ==, 0);
+        expect(blk, 0, 96 << 10, 1);
+        expect(blk, 96 << 10, MIB - (96 << 10), 0);
+        is_sound(blk);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
+}
+
+/* --- machine state --- */
+
+static void machine_state_beyond_all_bounds(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint8_t buf[512] = { 1 };
+
+    g_assert_cmpint(blk_save_vmstate(blk, buf, INT64_MAX - 100, 50), <, 0);
+    /* It lies behind what one L2 table describes, here 512 MiB. */
+    g_assert_cmpint(blk_save_vmstate(blk, buf, INT64_MAX - INT64_C(512) * MIB - 100, 512), <, 0);
+    g_assert_cmpint(blk_load_vmstate(blk, buf, INT64_MAX - 100, 50), <, 0);
+    g_assert_cmpint(blk_save_vmstate(blk, buf, 0, 512), ==, 512);
+    memset(buf, 0, sizeof(buf));
+    g_assert_cmpint(blk_load_vmstate(blk, buf, 0, 512), ==, 512);
+    g_assert_cmpint(buf[0], ==, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* --- images that say what they are --- */
+
+static void images_marked_corrupt(void)
+{
+    World w = new_image("size=1M");
+    Error *err = NULL;
+    BlockQcow2Info info;
+    BdrvCheckResult r;
+    BlockBackend *blk;
+
+    poke(&w, AT(incompatible_features), 8, QCOW2_INCOMPAT_CORRUPT);
+    g_assert_null(reopen(&w, FLAGS, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "Image is corrupt"));
+    error_free(err);
+    blk = reopen(&w, 0, &error_abort);
+    g_assert_true(bdrv_qcow2_get_info(blk_bs(blk), &info));
+    g_assert_true(info.corrupt);
+    blk_unref(blk);
+    blk = reopen(&w, FLAGS | BDRV_O_CHECK, &error_abort);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS), ==, 0);
+    blk_unref(blk);
+    blk = reopen(&w, FLAGS, &error_abort); /* the repair has taken the mark away */
+    g_assert_true(bdrv_qcow2_get_info(blk_bs(blk), &info));
+    g_assert_false(info.corrupt);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* What is found while it is open shows as well. */
+static void corruption_met_on_the_way(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint8_t buf[512], l1[8], l2[8];
+    BlockQcow2Info info;
+
+    fill(blk, 0, CLUSTER, 1);
+    blk_unref(blk);
+    sim_disk_peek(w.disk, AT(l1_table_offset), l1, 8);
+    sim_disk_peek(w.disk, qcow2_be64(l1), l2, 8);
+    poke(&w, qcow2_be64(l2) & QCOW2_L1_OFFSET_MASK, 8, QCOW2_OFLAG_COPIED | 512);
+    blk = reopen(&w, 0, &error_abort);
+    g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, -EIO);
+    g_assert_true(bdrv_qcow2_get_info(blk_bs(blk), &info));
+    g_assert_true(info.corrupt);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+static void encrypted_images(void)
+{
+    World w = new_image("size=1M");
+    Error *err = NULL;
+
+    poke(&w, AT(crypt_method), 4, 2);
+    g_assert_null(reopen(&w, 0, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "Encrypted"));
+    g_clear_pointer(&err, error_free);
+    g_assert_null(reopen(&w, FLAGS | BDRV_O_NO_IO, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "cannot be written"));
+    g_clear_pointer(&err, error_free);
+    blk_unref(reopen(&w, BDRV_O_NO_IO, &error_abort)); /* to be looked at */
+    sim_power_unref(w.power);
+}
+
+static void probing(void)
+{
+    static const uint8_t magic[8] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 3 };
+    static const uint8_t version_1[8] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 1 };
+
+    g_assert_cmpint(bdrv_qcow2.bdrv_probe(magic, 8, "x"), ==, 100);
+    g_assert_cmpint(bdrv_qcow2.bdrv_probe(magic, 7, "x"), ==, 0);
+    g_assert_cmpint(bdrv_qcow2.bdrv_probe(version_1, 8, "x"), ==, 0);
+}
+
+static void zeroes_at_first(void)
+{
+    World w = new_image("size=1M,data_file=sim:data");
+    BlockBackend *blk = reopen_with_data_file(&w, "driver=qcow2");
+
+    g_assert_cmpint(bdrv_has_zero_init(blk_bs(blk)), ==, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* --- snapshots --- */
+
+static void make_snapshot(BlockBackend *blk, const char *name)
+{
+    QEMUSnapshotInfo sn = { 0 };
+
+    g_strlcpy(sn.name, name, sizeof(sn.name));
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &sn), ==, 0);
+}
+
+static void snapshot_tables_that_lie_nowhere(void)
+{
+    static const struct {
+        size_t at;
+        unsigned width;
+        uint64_t value;
+    } wrong[] = { { AT(snapshots_offset), 8, 512 },
+                  { AT(snapshots_offset), 8, UINT64_C(0x7fffffffffff0000) },
+                  { AT(nb_snapshots), 4, 70000 } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        World w = new_image("size=1M");
+        BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+        BdrvCheckResult r;
+        Error *err = NULL;
+
+        fill(blk, 0, CLUSTER, 1);
+        make_snapshot(blk, "one");
+        blk_unref(blk);
+        poke(&w, wrong[i].at, wrong[i].width, wrong[i].value);
+        g_assert_null(reopen(&w, 0, &err));
+        g_assert_nonnull(err);
+        error_free(err);
+        blk = reopen(&w, BDRV_O_CHECK, NULL);
+        if (!blk) {
+            g_assert_cmpint(wrong[i].value, >, INT64_MAX / 2); /* no disk is so long */
+            sim_power_unref(w.power);
+            continue;
+        }
+        g_assert_cmpint(bdrv_check(blk_bs(blk), &r, 0), <, 0);
+        g_assert_cmpint(r.check_errors, >, 0);
+        expect(blk, 0, CLUSTER, 1);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
+}
+
+/* Version 2 does not say how large a snapshot is: it has the image's size. */
+static void snapshots_of_version_2(void)
+{
+    World w = new_image("size=1M,compat=0.10");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    Error *err = NULL;
+
+    fill(blk, 0, CLUSTER, 1);
+    make_snapshot(blk, "one");
+    fill(blk, 0, CLUSTER, 2);
+    g_assert_cmpint(blk_truncate(blk, 2 * MIB, true, PREALLOC_MODE_OFF, 0, &err), <, 0);
+    g_assert_nonnull(err);
+    error_free(err);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "one", &error_abort), ==, 0);
+    expect(blk, 0, CLUSTER, 1);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+static void no_snapshots_of_data_files(void)
+{
+    World w = new_image("size=1M,data_file=sim:data");
+    BlockBackend *blk = reopen_with_data_file(&w, "driver=qcow2");
+    Error *err = NULL;
+
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "one", &err), ==, -ENOTSUP);
+    g_clear_pointer(&err, error_free);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* All checks for overlaps: tables of snapshots are known, though several share them. */
+static void snapshots_with_all_overlap_checks(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk;
+
+    blk = sim_disk_open(w.disk, "driver=qcow2,overlap-check=all", FLAGS, &error_abort);
+    for (int i = 0; i < 4; i++) {
+        fill(blk, i * CLUSTER, CLUSTER, i + 1);
+        make_snapshot(blk, i & 1 ? "odd" : "even");
+        make_snapshot(blk, "again");
+        blk_unref(blk);
+        blk = sim_disk_open(w.disk, "driver=qcow2,overlap-check=all", FLAGS, &error_abort);
+    }
+    is_sound(blk);
+    for (int i = 0; i < 4; i++) {
+        expect(blk, i * CLUSTER, CLUSTER, i + 1);
+        g_assert_cmpint(bdrv_snapshot_delete(blk_bs(blk), NULL, "again", &error_abort), ==, 0);
+    }
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* --- sources of a measurement --- */
+
+static void measuring_sources(void)
+{
+    static const char *const sources[] = { "size=1M", "size=1M,compat=0.10" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(sources); i++) {
+        World w = new_image(sources[i]);
+        BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+        BlockMeasureInfo info;
+
+        fill(blk, CLUSTER, 2 * CLUSTER, 1);
+        bdrv_create_dirty_bitmap(blk_bs(blk), 65536, "for-a-while", &error_abort);
+        g_assert_cmpint(bdrv_measure(bdrv_find_format("qcow2"), blk_options_new(), blk_bs(blk),
+                                     &info, &error_abort), ==, 0);
+        g_assert_cmpint(info.has_bitmaps, ==, i == 0);
+        if (info.has_bitmaps) {
+            g_assert_cmpuint(info.bitmaps, ==, 0);
+        }
+        g_assert_cmpuint(info.fully_allocated - info.required, ==, MIB - 2 * CLUSTER);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
+}
+
+/* --- zeroes and discards --- */
+
+/* Each kind of cluster, in parts: zeroes where asked for, and nowhere else. */
+static void zeroes_over_each_kind(void)
+{
+    static const struct {
+        const char *create, *open;
+        bool data_file;
+    } shapes[] = {
+        { "size=1M", "driver=qcow2", false },
+        { "size=1M,compat=0.10", "driver=qcow2", false },
+        { "size=1M,extended_l2=on", "driver=qcow2", false },
+        { "size=1M,data_file=sim:data", "driver=qcow2,discard=unmap", true },
+        { "size=1M,data_file=sim:data", "driver=qcow2,pass-discard-request=off", true },
+    };
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+
+    memset(buf, 5, CLUSTER);
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        World w = new_image(shapes[i].create);
+        BlockBackend *blk = shapes[i].data_file
+                                ? reopen_with_data_file(&w, shapes[i].open)
+                                : sim_disk_open(w.disk, shapes[i].open, FLAGS, &error_abort);
+
+        fill(blk, 0, 2 * CLUSTER, 5);
+        if (!shapes[i].data_file) {
+            g_assert_cmpint(blk_pwrite(blk, 2 * CLUSTER, CLUSTER, buf, BDRV_REQ_WRITE_COMPRESSED),
+                            ==, 0);
+        } else {
+            fill(blk, 2 * CLUSTER, CLUSTER, 5);
+        }
+        for (int at = 0; at < 4 * CLUSTER; at += CLUSTER) {
+            g_assert_cmpint(blk_pwrite_zeroes(blk, at + 512, 1024, BDRV_REQ_MAY_UNMAP), ==, 0);
+            g_assert_cmpint(blk_pwrite_zeroes(blk, at + 8192, 1024, 0), ==, 0);
+        }
+        for (int at = 0; at < 3 * CLUSTER; at += CLUSTER) {
+            expect(blk, at, 512, 5);
+            expect(blk, at + 512, 1024, 0);
+            expect(blk, at + 1536, 512, 5);
+            expect(blk, at + 8192, 1024, 0);
+            expect(blk, at + 9216, CLUSTER - 9216, 5);
+        }
+        expect(blk, 3 * CLUSTER, CLUSTER, 0);
+        g_assert_cmpint(blk_pwrite_zeroes(blk, CLUSTER, 2 * CLUSTER, BDRV_REQ_MAY_UNMAP), ==, 0);
+        expect(blk, CLUSTER, 2 * CLUSTER, 0);
+        g_assert_cmpint(blk_pdiscard(blk, 0, 4 * CLUSTER), ==, 0);
+        is_sound(blk);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*function)(void);
+    } tests[] = {
+        { "shrinking-does-not-preallocate", shrinking_does_not_preallocate },
+        { "data-file-longer-than-the-disk", data_file_longer_than_the_disk },
+        { "preallocation-over-what-is-there", preallocation_over_what_is_there },
+        { "machine-state-beyond-all-bounds", machine_state_beyond_all_bounds },
+        { "images-marked-corrupt", images_marked_corrupt },
+        { "corruption-met-on-the-way", corruption_met_on_the_way },
+        { "encrypted-images", encrypted_images },
+        { "probing", probing },
+        { "zeroes-at-first", zeroes_at_first },
+        { "snapshot-tables-that-lie-nowhere", snapshot_tables_that_lie_nowhere },
+        { "snapshots-of-version-2", snapshots_of_version_2 },
+        { "no-snapshots-of-data-files", no_snapshots_of_data_files },
+        { "snapshots-with-all-overlap-checks", snapshots_with_all_overlap_checks },
+        { "measuring-sources", measuring_sources },
+        { "zeroes-over-each-kind", zeroes_over_each_kind },
+    };
+
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
+        g_autofree char *path = g_strconcat("/qcow2/edges/", tests[i].name, NULL);
+
+        g_test_add_func(path, tests[i].function);
+    }
+    return g_test_run();
+}
