@@ -13,10 +13,6 @@ int bdrv_amend_options(BlockDriverState *bs, BlockOptions *opts, BlockProgress *
     g_autoptr(BlockOptions) owned = opts;
     int ret;
 
-    if (!bs->drv) {
-        error_setg(errp, "No medium inserted");
-        return -ENOMEDIUM;
-    }
     if (!bs->drv->bdrv_amend_options) {
         error_setg(errp, "Block driver '%s' does not support option amendment",
                    bs->drv->format_name);

@@ -7,7 +7,7 @@
 
 bool blk_is_available(BlockBackend *blk)
 {
-    return blk->root.bs && blk->root.bs->drv;
+    return blk->root.bs;
 }
 
 bool blk_is_writable(BlockBackend *blk)

@@ -6,9 +6,6 @@ static int coroutine_fn bdrv_co_check(BlockDriverState *bs, BdrvCheckResult *res
                                       BdrvCheckMode fix)
 {
     memset(res, 0, sizeof(*res));
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (!bs->drv->bdrv_co_check) {
         return -ENOTSUP;
     }

@@ -32,9 +32,6 @@ static int coroutine_fn check_from(BlockDriverState *bs, int64_t offset, int64_t
 {
     int64_t length;
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (check_range(offset, bytes) < 0) {
         return -EIO;
     }
@@ -109,9 +106,6 @@ int coroutine_fn bdrv_co_copy_range_to(BdrvChild *src, int64_t src_offset, BdrvC
     bool inside;
     int ret;
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->read_only) {
         return -EPERM;
     }
@@ -155,9 +149,6 @@ int coroutine_fn bdrv_co_copy_range(BdrvChild *src, int64_t src_offset, BdrvChil
     }
     if (write_flags & BDRV_REQ_ZERO_WRITE) {
         return bdrv_co_pwrite_zeroes(dst, dst_offset, bytes, write_flags);
-    }
-    if (!dst->bs->drv) {
-        return -ENOMEDIUM;
     }
     if (dst->bs->read_only) {
         return -EPERM;

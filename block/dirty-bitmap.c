@@ -188,7 +188,7 @@ static void tell_driver(BdrvDirtyBitmap *bitmap)
 {
     BlockDriverState *bs = bitmap->bs;
 
-    if (bitmap->persistent && bs->drv && bs->drv->bdrv_dirty_bitmap_toggled) {
+    if (bitmap->persistent && bs->drv->bdrv_dirty_bitmap_toggled) {
         bs->drv->bdrv_dirty_bitmap_toggled(bs);
     }
 }
@@ -631,14 +631,14 @@ bool bdrv_supports_persistent_dirty_bitmap(BlockDriverState *bs)
 {
     const BlockDriver *drv = bs->drv;
 
-    return drv && drv->bdrv_supports_persistent_dirty_bitmap &&
+    return drv->bdrv_supports_persistent_dirty_bitmap &&
            drv->bdrv_supports_persistent_dirty_bitmap(bs);
 }
 
 bool bdrv_can_store_new_dirty_bitmap(BlockDriverState *bs, const char *name, uint32_t granularity,
                                      Error **errp)
 {
-    if (!bs->drv || !bs->drv->bdrv_can_store_new_dirty_bitmap) {
+    if (!bs->drv->bdrv_can_store_new_dirty_bitmap) {
         error_setg_errno(errp, ENOTSUP, "Can't store persistent bitmaps to %s",
                          bs->core->node_name);
         return false;
@@ -652,7 +652,7 @@ int bdrv_remove_persistent_dirty_bitmap(BlockDriverState *bs, const char *name, 
     BitmapCall bc = { .bs = bs, .name = name, .errp = errp };
     int ret;
 
-    if (!bs->drv || !bs->drv->bdrv_co_remove_persistent_dirty_bitmap) {
+    if (!bs->drv->bdrv_co_remove_persistent_dirty_bitmap) {
         return 0;
     }
     ret = call_drained(&bc, call_remove);
@@ -668,7 +668,7 @@ int bdrv_store_dirty_bitmaps(BlockDriverState *bs, Error **errp)
     BitmapCall bc = { .bs = bs, .errp = errp };
     int ret;
 
-    if (!bs->drv || !bs->drv->bdrv_co_store_dirty_bitmaps || bs->read_only) {
+    if (!bs->drv->bdrv_co_store_dirty_bitmaps || bs->read_only) {
         return 0;
     }
     ret = call_drained(&bc, call_store);

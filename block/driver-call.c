@@ -176,9 +176,6 @@ int coroutine_fn driver_truncate(BlockDriverState *bs, int64_t offset, bool exac
 
 int64_t coroutine_fn driver_getlength(BlockDriverState *bs)
 {
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->drv->bdrv_co_getlength) {
         return bs->drv->bdrv_co_getlength(bs);
     }

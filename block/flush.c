@@ -101,9 +101,6 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
 {
     int ret = 0;
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->read_only) {
         return 0;
     }

@@ -177,13 +177,12 @@ const char *bdrv_driver_name(const BlockDriver *drv)
 
 const char *bdrv_get_format_name(BlockDriverState *bs)
 {
-    return bs->drv ? bs->drv->format_name : NULL;
+    return bs->drv->format_name;
 }
 
 BlockOptions *bdrv_get_specific_info(BlockDriverState *bs, Error **errp)
 {
-    return bs->drv && bs->drv->bdrv_get_specific_info ? bs->drv->bdrv_get_specific_info(bs, errp)
-                                                      : NULL;
+    return bs->drv->bdrv_get_specific_info ? bs->drv->bdrv_get_specific_info(bs, errp) : NULL;
 }
 
 static void set_unless_0(BlockOptions *opts, const char *key, int64_t value)
@@ -218,7 +217,7 @@ bool bdrv_path_has_protocol(const char *path)
 
 const char *bdrv_get_protocol_name(BlockDriverState *bs)
 {
-    return bs->drv ? bs->drv->protocol_name : NULL;
+    return bs->drv->protocol_name;
 }
 
 bool bdrv_is_read_only(BlockDriverState *bs)
@@ -233,12 +232,12 @@ bool bdrv_is_encrypted(BlockDriverState *bs)
 
 bool bdrv_is_filter(BlockDriverState *bs)
 {
-    return bs->drv && bs->drv->is_filter;
+    return bs->drv->is_filter;
 }
 
 int bdrv_has_zero_init(BlockDriverState *bs)
 {
-    if (!bs->drv || bs->backing) {
+    if (bs->backing) {
         return 0;
     }
     if (bs->drv->bdrv_has_zero_init) {

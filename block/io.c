@@ -53,7 +53,7 @@ int64_t coroutine_fn bdrv_co_length_for(BlockDriverState *bs, int64_t end)
 
 int64_t coroutine_fn bdrv_co_getlength(BlockDriverState *bs)
 {
-    return bs->drv ? bdrv_co_length_for(bs, INT64_MAX) : -ENOMEDIUM;
+    return bdrv_co_length_for(bs, INT64_MAX);
 }
 
 /* --- pieces that a driver takes --- */
@@ -440,9 +440,6 @@ static int coroutine_fn QEMU_NOINLINE read_general(BlockDriverState *bs, int64_t
 {
     int ret = check_range_qiov(offset, bytes, qiov, qiov_offset);
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (ret < 0 || bytes == 0) {
         return ret;
     }
@@ -530,9 +527,6 @@ static int coroutine_fn QEMU_NOINLINE write_general(BdrvChild *child, int64_t of
 
     if (flags & BDRV_REQ_ZERO_WRITE) {
         return bdrv_co_pwrite_zeroes(child, offset, bytes, flags);
-    }
-    if (!bs->drv) {
-        return -ENOMEDIUM;
     }
     if (bs->read_only) {
         return -EPERM;

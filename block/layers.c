@@ -115,7 +115,7 @@ int blk_make_empty(BlockBackend *blk, Error **errp)
     LayerCall l = { .call.fn = call_make_empty, .bs = bdrv_skip_filters(blk_bs(blk)) };
     int ret;
 
-    if (!l.bs || !l.bs->drv) {
+    if (!l.bs) {
         error_setg(errp, "No medium inserted");
         return -ENOMEDIUM;
     }
@@ -138,9 +138,6 @@ int bdrv_change_backing_file(BlockDriverState *bs, const char *file, const char 
     LayerCall l = { .call.fn = call_change_backing, .bs = bs, .file = file, .format = format };
     int ret;
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if ((format && !file) || (require_format && file && !format)) {
         return -EINVAL;
     }

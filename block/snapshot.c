@@ -13,7 +13,7 @@
 
 static bool has_snapshots(const BlockDriverState *bs)
 {
-    return bs->drv && bs->drv->bdrv_snapshot_create;
+    return bs->drv->bdrv_snapshot_create;
 }
 
 /* The node whose snapshots @bs has; NULL: there is none. */
@@ -112,9 +112,6 @@ int bdrv_snapshot_create(BlockDriverState *bs, QEMUSnapshotInfo *sn_info)
 {
     SnapshotCall s = { .bs = node_with_snapshots(bs), .info = sn_info };
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (!s.bs) {
         return -ENOTSUP;
     }
@@ -145,9 +142,8 @@ int bdrv_snapshot_goto(BlockDriverState *bs, const char *snapshot_id, Error **er
     int ret, refreshed;
 
     if (!s.bs) {
-        error_setg(errp, "%s", bs->drv ? "Block driver does not support snapshots"
-                                       : "Block driver is closed");
-        return bs->drv ? -ENOTSUP : -ENOMEDIUM;
+        error_setg(errp, "Block driver does not support snapshots");
+        return -ENOTSUP;
     }
     if (s.bs->read_only) {
         error_setg(errp, "Failed to load snapshot: The image is read-only");
@@ -180,7 +176,7 @@ int bdrv_snapshot_delete(BlockDriverState *bs, const char *snapshot_id, const ch
 
     if (!s.bs) {
         error_setg(errp, "Block format '%s' does not support internal snapshot deletion",
-                   bs->drv ? bs->drv->format_name : "");
+                   bs->drv->format_name);
         return -ENOTSUP;
     }
     if (!snapshot_id && !name) {
@@ -205,9 +201,6 @@ int bdrv_snapshot_list(BlockDriverState *bs, QEMUSnapshotInfo **psn_info)
     SnapshotCall s = { .call.fn = call_list, .bs = node_with_snapshots(bs), .list = psn_info };
 
     *psn_info = NULL;
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     return s.bs ? co_call(&s.call) : -ENOTSUP;
 }
 
@@ -244,10 +237,6 @@ int bdrv_snapshot_load_tmp(BlockDriverState *bs, const char *snapshot_id, const 
                        .errp = errp };
     int ret;
 
-    if (!bs->drv) {
-        error_setg(errp, "Block driver is closed");
-        return -ENOMEDIUM;
-    }
     if (!snapshot_id && !name) {
         error_setg(errp, "snapshot_id and name are both NULL");
         return -EINVAL;

@@ -91,7 +91,7 @@ int64_t bdrv_getlength(BlockDriverState *bs)
 {
     NodeCall n = { .call.fn = call_getlength, .bs = bs };
 
-    if (bs->drv && !bs->bl.has_variable_length) {
+    if (!bs->bl.has_variable_length) {
         return qatomic_read(&bs->core->length);
     }
     return co_call(&n.call);
@@ -101,9 +101,6 @@ int64_t bdrv_get_allocated_file_size(BlockDriverState *bs)
 {
     NodeCall n = { .call.fn = call_allocated_size, .bs = bs };
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->drv->bdrv_co_get_allocated_file_size) {
         return co_call(&n.call);
     }
@@ -116,9 +113,6 @@ int bdrv_get_info(BlockDriverState *bs, BlockDriverInfo *bdi)
     BdrvChild *filtered = bdrv_filter_child(bs);
 
     memset(bdi, 0, sizeof(*bdi));
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->drv->bdrv_co_get_info) {
         return co_call(&n.call);
     }

@@ -7,10 +7,6 @@
 
 static int check_truncate(BlockDriverState *bs, int64_t offset, Error **errp)
 {
-    if (!bs->drv) {
-        error_setg(errp, "No medium inserted");
-        return -ENOMEDIUM;
-    }
     if (offset < 0) {
         error_setg(errp, "Image size cannot be negative");
         return -EINVAL;

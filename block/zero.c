@@ -165,9 +165,6 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     bool aligned, inside;
     int ret;
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->read_only) {
         return -EPERM;
     }
@@ -230,9 +227,6 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     TrackedRequest req;
     int ret;
 
-    if (!bs->drv) {
-        return -ENOMEDIUM;
-    }
     if (bs->read_only) {
         return -EPERM;
     }

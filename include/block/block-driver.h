@@ -65,7 +65,7 @@ typedef struct BlockNodeCore BlockNodeCore;
  * open_flags, bl and the children change only while the node is drained.
  */
 struct BlockDriverState {
-    BlockDriver *drv;             /* NULL: closed */
+    BlockDriver *drv;             /* NULL only while the node is made or freed */
     void *opaque;                 /* drv->instance_size bytes, zeroed before open */
     int open_flags;               /* BDRV_O_* */
     bool read_only;
