@@ -593,7 +593,7 @@ static void a_timeout_tells_who_was_first(void)
     TimeoutTest in_time = { .takes_ns = SCALE_MS, .timeout_ns = 60 * NANOSECONDS_PER_SECOND };
     TimeoutTest at_once = { .takes_ns = 0, .timeout_ns = 60 * NANOSECONDS_PER_SECOND };
     TimeoutTest unlimited = { .takes_ns = SCALE_MS, .timeout_ns = 0 };
-    TimeoutTest late = { .takes_ns = 60 * SCALE_MS, .timeout_ns = 5 * SCALE_MS };
+    TimeoutTest late = { .takes_ns = 500 * SCALE_MS, .timeout_ns = 5 * SCALE_MS };
 
     enter_new(timeout_caller, &at_once);
     g_assert_true(at_once.done && at_once.ran && at_once.ret == 0 && !at_once.cleaned);
@@ -623,7 +623,7 @@ static void coroutine_fn timeout_caller_without_clean(void *opaque)
 
 static void a_timeout_needs_no_clean_up_and_may_be_endless(void)
 {
-    TimeoutTest late = { .takes_ns = 60 * SCALE_MS, .timeout_ns = 5 * SCALE_MS };
+    TimeoutTest late = { .takes_ns = 500 * SCALE_MS, .timeout_ns = 5 * SCALE_MS };
     TimeoutTest endless = { .takes_ns = SCALE_MS, .timeout_ns = UINT64_MAX };
 
     enter_new(timeout_caller_without_clean, &endless);

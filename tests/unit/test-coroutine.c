@@ -696,15 +696,18 @@ static Coroutine *create_sized(size_t size)
     return co;
 }
 
-/* The last one that ended serves the next one, if its stack is not much too large. */
+/*
+ * The last one that ended serves the next one, if its stack is not much too large. No size here
+ * is the usual one of any build: sanitizers have it at 1 MiB.
+ */
 static void stack_of_the_same_size_is_used_again(void)
 {
     CoroutineStackStats before, now;
-    Coroutine *co = create_sized(1 << 20), *other;
+    Coroutine *co = create_sized(4 << 20), *other;
 
     qemu_coroutine_enter(co);
     coroutine_stack_get_stats(&before);
-    other = create_sized(1 << 20);
+    other = create_sized(4 << 20);
     g_assert_true(other == co);
     qemu_coroutine_enter(other);
     other = create_sized(65536);
@@ -714,8 +717,8 @@ static void stack_of_the_same_size_is_used_again(void)
     qemu_coroutine_enter(other);
 
     /* Of two that end one behind the other, one stays. */
-    co = create_sized(1 << 20);
-    other = create_sized(1 << 20);
+    co = create_sized(4 << 20);
+    other = create_sized(4 << 20);
     qemu_coroutine_enter(co);
     qemu_coroutine_enter(other);
     coroutine_stack_get_stats(&now);
