@@ -348,6 +348,11 @@ static void test_bad_config(void)
                   "Parameter 'errno' expects a number");
     assert_config("[set-state \"a\"]\n[set-state \"a\"]\n", "Duplicate ID 'a' for set-state");
     assert_config("[set-state \"1\"]\n", "Parameter 'id' expects an identifier");
+    assert_config("[set-state \"a b\"]\n", "Parameter 'id' expects an identifier");
+    assert_config("[]\n", "no group defined");
+    /* Names may be alike in groups of different kinds. */
+    assert_config("[set-state \"a.b-c_1\"]\n[set-state \"x\"]\n[inject-error \"x\"]\n",
+                  "Missing event name for rule");
     assert_config(garbage, "The blkdebug config file is larger than 1048576 bytes");
 }
 

@@ -311,6 +311,80 @@ static void test_quorum_status(void)
     blk_unref(blk);
 }
 
+/* --- options --- */
+
+#define BLKDEBUG "driver=blkdebug,image.driver=null-co,"
+
+static void test_bad_options(void)
+{
+    static const char *const cases[][2] = {
+        { "driver=null-co,size=x", "'size'" },
+        { "driver=null-co,size=9223372036854775807", "size" },
+        { "driver=null-co,latency-ns=x", "'latency-ns'" },
+        { "driver=null-co,read-zeroes=x", "'read-zeroes'" },
+        { "driver=null-co,cache.no-flush=x", "'cache.no-flush'" },
+        { "driver=null-co,cache.direct=x", "'cache.direct'" },
+        { "driver=null-co,auto-read-only=x", "'auto-read-only'" },
+        { "driver=null-co,force-share=x", "'force-share'" },
+        { "driver=raw,file.driver=null-co,offset=x", "'offset'" },
+        { "driver=raw,file.driver=null-co,size=x", "'size'" },
+        { BLKDEBUG "align=x", "'align'" },
+        { BLKDEBUG "opt-write-zero=x", "'opt-write-zero'" },
+        { BLKDEBUG "max-write-zero=x", "'max-write-zero'" },
+        { BLKDEBUG "opt-discard=x", "'opt-discard'" },
+        { BLKDEBUG "max-discard=x", "'max-discard'" },
+        { BLKDEBUG "max-transfer=x", "'max-transfer'" },
+        { BLKDEBUG "take-child-perms.0=x", "'take-child-perms' does not accept value 'x'" },
+        { BLKDEBUG "unshare-child-perms.0=x",
+          "'unshare-child-perms' does not accept value 'x'" },
+        { BLKDEBUG "inject-error.0.event=read_aio,inject-error.0.once=x", "'once'" },
+        { BLKDEBUG "inject-error.0.event=read_aio,inject-error.0.immediately=x", "'immediately'" },
+        { BLKDEBUG "inject-error.0.event=read_aio,inject-error.0.iotype=x",
+          "invalid parameter value: x" },
+        { BLKDEBUG "inject-error.0.event=read_aio,inject-error.0.sector=x", "'sector'" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Error *err = NULL;
+
+        g_test_message("%s", cases[i][0]);
+        g_assert_null(try_open(cases[i][0], BDRV_O_RDWR, &err));
+        assert_message(&err, cases[i][1]);
+        g_assert_null(try_open(cases[i][0], BDRV_O_RDWR, NULL));
+    }
+}
+
+static void test_null_with_latency(void)
+{
+    BlockBackend *blk = try_open("driver=null-co,size=4096,latency-ns=1000,read-zeroes=on",
+                                 BDRV_O_RDWR, &error_abort);
+    char buf[512], zeroes[512] = { 0 };
+
+    memset(buf, 1, sizeof(buf));
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, 0), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, 0);
+    g_assert_cmpmem(buf, 512, zeroes, 512);
+    blk_unref(blk);
+}
+
+static void test_raw_refuses(void)
+{
+    BlockBackend *blk = try_open("driver=raw,file.driver=null-co,file.size=65536,offset=4096",
+                                 BDRV_O_RDWR | BDRV_O_RESIZE, &error_abort);
+    BlockOptions *options = blk_options_new();
+    Error *err = NULL;
+
+    g_assert_cmpint(blk_getlength(blk), ==, 65536 - 4096);
+    g_assert_cmpint(blk_truncate(blk, BDRV_MAX_LENGTH, true, PREALLOC_MODE_OFF, 0, &err), ==,
+                    -EINVAL);
+    assert_message(&err, "Disk size too large for the chosen offset");
+    blk_unref(blk);
+    blk_options_set(options, "size", "4096");
+    g_assert_cmpint(bdrv_create(bdrv_find_format("raw"), "null-co://", options, &err), ==,
+                    -ENOTSUP);
+    assert_message(&err, "Driver 'null-co' does not support image creation");
+}
+
 /* --- drivers that break their contract end the program, and are named --- */
 
 typedef struct Broken {
@@ -432,6 +506,9 @@ int main(int argc, char **argv)
     g_test_add_func("/block-errors/bitmaps", test_bitmap_errors);
     g_test_add_func("/block-errors/quorum/options", test_quorum_options);
     g_test_add_func("/block-errors/quorum/status", test_quorum_status);
+    g_test_add_func("/block-errors/bad-options", test_bad_options);
+    g_test_add_func("/block-errors/null-with-latency", test_null_with_latency);
+    g_test_add_func("/block-errors/raw-refuses", test_raw_refuses);
     for (size_t i = 0; i < G_N_ELEMENTS(broken_cases); i++) {
         g_autofree char *name = g_strdup_printf("/block-errors/broken-driver/%s",
                                                 broken_cases[i].name);
