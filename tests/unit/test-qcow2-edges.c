@@ -362,6 +362,31 @@ static void snapshots_with_all_overlap_checks(void)
     sim_power_unref(w.power);
 }
 
+/* --- callers that do not ask for the error, or die of it --- */
+
+static void places_for_errors(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_fatal);
+    Error **const places[] = { NULL, &error_fatal, &error_warn };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
+        BlockOptions *o = blk_options_new();
+
+        blk_options_set(o, "lazy_refcounts", i & 1 ? "on" : "off");
+        g_assert_cmpint(bdrv_amend_options(blk_bs(blk), o, NULL, NULL, false, places[i]), ==, 0);
+        bdrv_dirty_bitmap_set_persistence(
+            bdrv_create_dirty_bitmap(blk_bs(blk), 65536 << i, i ? i > 1 ? "c" : "b" : "a",
+                                     &error_abort), true);
+        g_assert_cmpint(bdrv_store_dirty_bitmaps(blk_bs(blk), places[i]), ==, 0);
+    }
+    blk_unref(blk);
+    blk = reopen(&w, 0, &error_warn);
+    g_assert_nonnull(bdrv_find_dirty_bitmap(blk_bs(blk), "c"));
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 /* --- sources of a measurement --- */
 
 static void measuring_sources(void)
@@ -458,6 +483,7 @@ int main(int argc, char **argv)
         { "snapshots-of-version-2", snapshots_of_version_2 },
         { "no-snapshots-of-data-files", no_snapshots_of_data_files },
         { "snapshots-with-all-overlap-checks", snapshots_with_all_overlap_checks },
+        { "places-for-errors", places_for_errors },
         { "measuring-sources", measuring_sources },
         { "zeroes-over-each-kind", zeroes_over_each_kind },
     };
