@@ -190,6 +190,43 @@ static void test_snapshot_errors(void)
     g_unlink(path);
 }
 
+/* --- copy on read --- */
+
+/* What could not be read is not there; what was read is read from below only once. */
+static void test_copy_on_read_errors(void)
+{
+    g_autofree char *path = NULL, *image = qcow2_options(&path);
+    g_autofree char *options = g_strconcat(image, ",backing.driver=test-ram", NULL);
+    RamDisk *d = ram_disk_new(LENGTH * 2);
+    BlockBackend *blk;
+    uint8_t buf[512];
+    int64_t n;
+    unsigned reads;
+
+    memset(d->data, 7, LENGTH);
+    ram_disk_to_open = d;
+    blk = try_open(options, BDRV_O_RDWR | BDRV_O_COPY_ON_READ, &error_abort);
+    d->read_error = -EIO;
+    g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, -EIO);
+    g_assert_cmpint(bdrv_is_allocated(blk_bs(blk), 0, LENGTH, &n), ==, 0);
+    d->read_error = 0;
+    for (int64_t at = 0; at < 2 * LENGTH; at += LENGTH) {
+        g_assert_cmpint(blk_pread(blk, at, 512, buf, 0), ==, 0);
+        g_assert_cmphex(buf[511], ==, at ? 0 : 7);
+        g_assert_cmpint(bdrv_is_allocated(blk_bs(blk), at, LENGTH, &n), ==, 1);
+        g_assert_cmpint(n, ==, LENGTH);
+    }
+    reads = d->reads;
+    g_assert_cmpint(blk_pread(blk, LENGTH - 512, 512, buf, 0), ==, 0);
+    g_assert_cmphex(buf[0], ==, 7);
+    g_assert_cmpint(blk_pread(blk, 2 * LENGTH - 512, 512, buf, 0), ==, 0);
+    g_assert_cmphex(buf[0], ==, 0);
+    g_assert_cmpuint(d->reads, ==, reads);
+    blk_unref(blk);
+    ram_disk_free(d);
+    g_unlink(path);
+}
+
 /* --- bitmaps --- */
 
 static void test_bitmap_errors(void)
@@ -498,11 +535,13 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     bdrv_init();
     bdrv_register(&bdrv_broken);
+    bdrv_register(&bdrv_test_ram);
     g_test_add_func("/block-errors/no-medium", test_no_medium);
     g_test_add_func("/block-errors/what-a-backend-tells", test_what_a_backend_tells);
     g_test_add_func("/block-errors/discard", test_discard_errors);
     g_test_add_func("/block-errors/no-snapshots", test_no_snapshots);
     g_test_add_func("/block-errors/snapshots", test_snapshot_errors);
+    g_test_add_func("/block-errors/copy-on-read", test_copy_on_read_errors);
     g_test_add_func("/block-errors/bitmaps", test_bitmap_errors);
     g_test_add_func("/block-errors/quorum/options", test_quorum_options);
     g_test_add_func("/block-errors/quorum/status", test_quorum_status);
