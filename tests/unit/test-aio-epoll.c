@@ -556,7 +556,7 @@ static void test_pollable_fd_can_be_refused_and_asked_for_again(void)
     fd = aio_context_get_pollable_fd(ctx);
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(aio_context_get_pollable_fd(ctx), ==, fd);
-    g_assert_cmpint(free_fd(), ==, lowest + 1);
+    g_assert_cmpint(free_fd(), >, lowest);
     end();
 }
 
