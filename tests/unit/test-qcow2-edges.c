@@ -464,6 +464,51 @@ static void zeroes_over_each_kind(void)
     }
 }
 
+/* --- writes --- */
+
+/* As many pieces as a system call takes, and the rest of the cluster besides. */
+static void many_pieces_into_a_new_cluster(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    g_autofree uint8_t *buf = g_malloc(IOV_MAX * 4);
+    QEMUIOVector qiov;
+
+    memset(buf, 8, IOV_MAX * 4);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, CLUSTER, 0), ==, 0);
+    qemu_iovec_init(&qiov, IOV_MAX);
+    for (int i = 0; i < IOV_MAX; i++) {
+        qemu_iovec_add(&qiov, buf + i * 4, 4);
+    }
+    g_assert_cmpint(blk_pwritev(blk, CLUSTER + 512, qiov.size, &qiov, 0), ==, 0);
+    g_assert_cmpint(blk_pwritev(blk, 512, qiov.size, &qiov, 0), ==, 0);
+    for (int at = 0; at < 2 * CLUSTER; at += CLUSTER) {
+        expect(blk, at, 512, 0);
+        expect(blk, at + 512, IOV_MAX * 4, 8);
+        expect(blk, at + 512 + IOV_MAX * 4, CLUSTER - 512 - IOV_MAX * 4, 0);
+    }
+    is_sound(blk);
+    qemu_iovec_destroy(&qiov);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+static void backing_files_of_images_with_a_data_file(void)
+{
+    World w = new_image("size=1M,data_file=sim:data");
+    BlockBackend *blk = reopen_with_data_file(&w, "driver=qcow2");
+
+    fill(blk, 0, MIB, 1);
+    g_assert_cmpint(bdrv_change_backing_file(blk_bs(blk), "b", "raw", false), ==, 0);
+    g_assert_cmpint(bdrv_change_backing_file(blk_bs(blk), NULL, NULL, false), ==, 0);
+    expect(blk, 0, MIB, 1);
+    blk_unref(blk);
+    blk = reopen_with_data_file(&w, "driver=qcow2");
+    expect(blk, 0, MIB, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -486,6 +531,8 @@ int main(int argc, char **argv)
         { "places-for-errors", places_for_errors },
         { "measuring-sources", measuring_sources },
         { "zeroes-over-each-kind", zeroes_over_each_kind },
+        { "many-pieces-into-a-new-cluster", many_pieces_into_a_new_cluster },
+        { "backing-files-of-images-with-a-data-file", backing_files_of_images_with_a_data_file },
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -419,6 +419,19 @@ static void disks_without_bytes(void)
     sim_power_unref(w.power);
 }
 
+/* The last byte of a table would have an offset that no number has. */
+static void tables_beyond_all_offsets(void)
+{
+    World w = new_image(4096, "refcount_bits=16");
+
+    poke(&w, AT(l1_size), 4, 600);
+    poke(&w, AT(l1_table_offset), 8, INT64_MAX & ~UINT64_C(4095));
+    parse(&w, 4096, -EINVAL, "L1 table offset invalid");
+    poke(&w, AT(l1_size), 4, 500);
+    parse(&w, 4096, 0, NULL); /* that one has; the file is not so long */
+    sim_power_unref(w.power);
+}
+
 static void creation_with_more_than_fits(void)
 {
     World w = new_image(4096, "refcount_bits=16");
@@ -465,6 +478,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/odd-headers/file-ends-within", files_that_end_within_the_header);
     g_test_add_func("/qcow2/odd-headers/names-of-unknown-features", names_of_unknown_features);
     g_test_add_func("/qcow2/odd-headers/disks-without-bytes", disks_without_bytes);
+    g_test_add_func("/qcow2/odd-headers/tables-beyond-all-offsets", tables_beyond_all_offsets);
     g_test_add_func("/qcow2/odd-headers/creation-with-more-than-fits", creation_with_more_than_fits);
     return g_test_run();
 }
