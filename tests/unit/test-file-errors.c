@@ -37,6 +37,7 @@ typedef enum Call {
     CALL_PREAD,
     CALL_PWRITE,
     CALL_FSYNC,
+    CALL_FDATASYNC,
     CALL_ZEROOUT,
     CALL_DISCARD,
     CALL_GETSIZE,
@@ -265,6 +266,11 @@ ssize_t pwrite64(int fd, const void *buf, size_t n, off64_t offset)
 int fsync(int fd)
 {
     return fails(CALL_FSYNC) ? -1 : REAL(fsync)(fd);
+}
+
+int fdatasync(int fd)
+{
+    return fails(CALL_FDATASYNC) ? -1 : REAL(fdatasync)(fd);
 }
 
 int ioctl(int fd, unsigned long request, ...)
@@ -551,6 +557,10 @@ static void test_device_discard(Fixture *f, gconstpointer data)
     assert_bytes(blk, 8 * KIB, 4 * KIB, 0x11);
     fail(CALL_DISCARD, 0, 1, EIO);
     g_assert_cmpint(blk_pdiscard(blk, 0, 4 * KIB), ==, -EIO);
+    /* Less than a sector cannot be discarded. */
+    fail(CALL_DISCARD, 0, 0, 0);
+    g_assert_cmpint(blk_pdiscard(blk, 100, 100), ==, 0);
+    g_assert_cmpint(fault[CALL_DISCARD].calls, ==, 0);
     fail(CALL_DISCARD, 0, 1, EOPNOTSUPP);
     g_assert_cmpint(blk_pdiscard(blk, 0, 4 * KIB), ==, 0);
     g_assert_cmpint(blk_pdiscard(blk, 0, 4 * KIB), ==, 0);
@@ -597,6 +607,27 @@ static void test_char_device(Fixture *f, gconstpointer data)
     fill(blk);
     g_assert_cmpint(blk_pdiscard(blk, 0, 4 * KIB), ==, 0);
     assert_bytes(blk, 0, 4 * KIB, 0x11);
+    /* It has nothing to write back, which is no failure; all else is, and stays one. */
+    fail(CALL_FDATASYNC, 0, 1, EINVAL);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    assert_failed(CALL_FDATASYNC);
+    fill(blk);
+    fail(CALL_FDATASYNC, 0, 1, EIO);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    fill(blk);
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    blk_unref(blk);
+}
+
+static void test_flush_of_a_file(Fixture *f, gconstpointer data)
+{
+    BlockBackend *blk = open_rw(f);
+
+    fill(blk);
+    fail(CALL_FDATASYNC, 0, 1, EINVAL);
+    g_assert_cmpint(blk_flush(blk), ==, -EINVAL);
+    fail(CALL_FSTAT, 0, 1, EIO);
+    g_assert_cmpint(bdrv_get_allocated_file_size(blk_bs(blk)), ==, -EIO);
     blk_unref(blk);
 }
 
@@ -641,6 +672,15 @@ static void test_auto_read_only(Fixture *f, gconstpointer data)
     assert_failed(CALL_OPEN);
 }
 
+static int create(const char *driver, const char *path, const char *text, Error **errp)
+{
+    g_autofree char *name = g_strdup_printf("%s%s", driver, path);
+    BlockOptions *opts = blk_options_new();
+
+    g_assert_true(blk_options_parse(opts, text, NULL, &error_abort));
+    return bdrv_create(bdrv_find_format("raw"), name, opts, errp);
+}
+
 static void test_locks(Fixture *f, gconstpointer data)
 {
     Error *err = NULL;
@@ -661,7 +701,10 @@ static void test_locks(Fixture *f, gconstpointer data)
     fail(CALL_GETLK, 0, 1, EINVAL);
     fail(CALL_SETLK, 0, 0, 0);
     blk_unref(open_rw(f));
+    fail(CALL_GETLK, 0, 1, EINVAL);
+    g_assert_cmpint(create("", f->new_img, "size=4k", &error_abort), ==, 0);
     g_assert_cmpint(fault[CALL_SETLK].calls, ==, 0);
+    blk_unref(try_open(f, "locking=on", BDRV_O_RDWR, &error_abort));
     /* Each one of them can fail, and then none is left. */
     for (int i = 0; i < 100; i++) {
         fail(CALL_SETLK, i, 1, ENOLCK);
@@ -830,15 +873,6 @@ static void test_resize_is_interrupted(Fixture *f, gconstpointer data)
 
 /* --- create --- */
 
-static int create(const char *driver, const char *path, const char *text, Error **errp)
-{
-    g_autofree char *name = g_strdup_printf("%s%s", driver, path);
-    BlockOptions *opts = blk_options_new();
-
-    g_assert_true(blk_options_parse(opts, text, NULL, &error_abort));
-    return bdrv_create(bdrv_find_format("raw"), name, opts, errp);
-}
-
 /* What was made is taken away again. */
 static void create_refused(Fixture *f, const char *text, int error, const char *message)
 {
@@ -975,6 +1009,7 @@ int main(int argc, char **argv)
     TEST("device/discard", test_device_discard);
     TEST("device/has-its-size", test_device_has_its_size);
     TEST("device/char", test_char_device);
+    TEST("flush", test_flush_of_a_file);
     TEST("open/fails", test_open_fails);
     TEST("open/auto-read-only", test_auto_read_only);
     TEST("open/locks", test_locks);
