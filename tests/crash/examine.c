@@ -172,13 +172,24 @@ static bool sector_may_be(const Examination *e, unsigned s, uint16_t value)
     return false;
 }
 
+/* Has the backing file ever held that, from the beginning or by a commit? */
+static bool below_has_held(const Examination *e, unsigned s, uint16_t value)
+{
+    bool held = value == 1;
+
+    for (unsigned i = 0; i < e->hi && !held; i++) {
+        held = world_event(e->w, i)->kind == STEP_COMMIT && version(e, i)->now.values[s] == value;
+    }
+    return held;
+}
+
 /*
  * While clusters are given up, the old end of a disk that shrinks shows what lies below, and so do
  * those that a discard has reached.
  */
-static bool below_may_show(const Examination *e, unsigned s)
+static bool below_may_show(const Examination *e, unsigned s, uint16_t value)
 {
-    if (!e->w->shape->backing) {
+    if (!e->w->shape->backing || !below_has_held(e, s, value)) {
         return false;
     }
     for (unsigned i = e->lo; i < e->hi; i++) {
@@ -206,7 +217,7 @@ static bool compare(Examination *e)
     for (unsigned s = 0; s < e->is.sectors; s++) {
         uint16_t value = e->is.values[s];
 
-        if (!sector_may_be(e, s, value) && !(value == 1 && below_may_show(e, s)) &&
+        if (!sector_may_be(e, s, value) && !below_may_show(e, s, value) &&
             !(value <= e->w->shape->backing && e->w->faulty && e->w->discarded[s])) {
             return wrong(e, "sector %u holds value %u, instead of %u (or %u)", s, value,
                          version(e, e->lo)->now.values[s], version(e, e->hi)->now.values[s]);
