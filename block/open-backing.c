@@ -204,6 +204,9 @@ int bdrv_open_backing(BlockDriverState *bs, BlockOptions *options, Error **errp)
         bs->core->auto_backing_file = g_strdup(bs->backing_file);
     }
     if (bs->open_flags & (BDRV_O_NO_BACKING | BDRV_O_NO_IO)) {
+        if (no_backing_wanted(options)) {
+            blk_options_del(options, "backing");
+        }
         return 0;
     }
     ret = open_backing(bs, options, &backing, errp);

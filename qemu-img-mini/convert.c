@@ -530,10 +530,7 @@ static bool copy(Convert *cv)
         bdrv_has_zero_init(blk_bs(cv->job.target))) {
         cv->job.target_is_zero = true;
     }
-    progress_begin(cv->progress && !cv->job.quiet);
-    bool ok = total_length(cv) == 0 || copy_run(&cv->job);
-    progress_end(ok);
-    return ok && check_sources_are_whole(cv) && flush_target(cv);
+    return (total_length(cv) == 0 || copy_run(&cv->job)) && check_sources_are_whole(cv) && flush_target(cv);
 }
 
 /* From the first change on disk to the last. */
@@ -551,7 +548,7 @@ static bool fill_target(Convert *cv)
 
 static bool convert(Convert *cv)
 {
-    if (!parse_source_cache(cv) || !open_sources(cv)) {
+    if (!open_sources(cv)) {
         return false;
     }
     if (!cv->skip_create && !prepare_create(cv)) {
@@ -590,7 +587,7 @@ static int convert_run(const Command *cmd, int argc, char **argv)
     }
     const char *last = argc - optind >= 2 ? argv[argc - 1] : NULL;
     if (options && cli_option_list_asks_help(options)) {
-        return convert_options_help(cv.target.format, last);
+        return create_options_help(cv.target.format, last);
     }
     if (!last) {
         error_report("Must specify image file name");
@@ -603,7 +600,12 @@ static int convert_run(const Command *cmd, int argc, char **argv)
     cv.job.sources = g_new0(CopySource, cv.job.num_sources);
     cv.source_files = g_new0(HostFile, cv.job.num_sources);
 
-    bool ok = convert(&cv);
+    bool ok = parse_source_cache(&cv);
+    if (ok) {
+        progress_begin(cv.progress && !cv.job.quiet);
+        ok = convert(&cv);
+        progress_end(ok);
+    }
     close_sources(&cv);
     host_file_clear(&cv.target_file);
     blk_options_free(cv.create_values);

@@ -222,7 +222,7 @@ int amend_options_help(const char *format)
     return EXIT_SUCCESS;
 }
 
-static int options_help(const char *format, const char *filename, bool converting)
+int create_options_help(const char *format, const char *filename)
 {
     CreateTarget target;
     Error *err = NULL;
@@ -231,9 +231,6 @@ static int options_help(const char *format, const char *filename, bool convertin
         error_report_err(err);
         create_target_clear(&target);
         return EXIT_FAILURE;
-    }
-    if (converting) {
-        create_target_add_compression(&target);
     }
     if (filename) {
         printf("Supported options:\n");
@@ -247,14 +244,4 @@ static int options_help(const char *format, const char *filename, bool convertin
     }
     create_target_clear(&target);
     return EXIT_SUCCESS;
-}
-
-int create_options_help(const char *format, const char *filename)
-{
-    return options_help(format, filename, false);
-}
-
-int convert_options_help(const char *format, const char *filename)
-{
-    return options_help(format, filename, true);
 }

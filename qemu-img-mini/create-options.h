@@ -24,7 +24,10 @@ bool create_target_init(CreateTarget *target, const char *format, const char *fi
                         Error **errp);
 /* The same for what can be changed of an existing image. */
 void create_target_init_amend(CreateTarget *target, BlockDriver *drv);
-/* For convert: what belongs to compressing rather than to the image, if the format can. */
+/*
+ * For convert: what belongs to compressing rather than to the image, if the format can. `-o help`
+ * does not list it: scripts know that list as qemu-img has it.
+ */
 void create_target_add_compression(CreateTarget *target);
 void create_target_clear(CreateTarget *target);
 /* The image can have an option of this name. */
@@ -41,8 +44,6 @@ void create_target_print(const CreateTarget *target, const BlockOptions *opts);
 
 /* `-o help`, with or without a file name. An exit code; the message has been given. */
 int create_options_help(const char *format, const char *filename);
-/* The same for convert, which has one more. */
-int convert_options_help(const char *format, const char *filename);
 /* The same for amend. */
 int amend_options_help(const char *format);
 

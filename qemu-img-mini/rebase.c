@@ -351,12 +351,9 @@ static bool rebase(Rebase *r)
         error_report("Invalid format name: '%s'", r->format);
         return false;
     }
-    progress_begin(r->progress);
     bool ok = r->unsafe || (open_old(r) && open_new(r) && prepare_layer(r, &r->old) &&
                             prepare_layer(r, &r->new) && copy_all(r));
-    ok = ok && change_name(r);
-    progress_end(ok);
-    return ok;
+    return ok && change_name(r);
 }
 
 static void clean_up(Rebase *r)
@@ -389,11 +386,13 @@ static int rebase_run(const Command *cmd, int argc, char **argv)
     if (!parse_cache_modes(&r)) {
         return EXIT_FAILURE;
     }
+    progress_begin(r.progress);
     r.blk = cli_open_image(&r.image);
     if (r.blk) {
         r.bs = bdrv_skip_filters(blk_bs(r.blk));
         ok = rebase(&r);
     }
+    progress_end(ok);
     clean_up(&r);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -167,17 +167,16 @@ static int coroutine_fn expand_l1(Expand *x, const uint64_t *l1, uint32_t entrie
 
     for (uint32_t i = 0; i < entries; i++) {
         uint64_t offset = l1[i] & QCOW2_L1_OFFSET_MASK;
-        int ret;
+        int ret = 0;
 
-        qcow2_amend_done(x->progress, x->done++, x->total);
-        if (!offset || g_hash_table_contains(x->seen, &offset)) {
-            continue;
+        if (offset && !g_hash_table_contains(x->seen, &offset)) {
+            g_hash_table_add(x->seen, g_memdup2(&offset, sizeof(offset)));
+            ret = qcow2_in_cluster(s, offset) ? -EIO : expand_table(x, offset, active);
         }
-        g_hash_table_add(x->seen, g_memdup2(&offset, sizeof(offset)));
-        ret = qcow2_in_cluster(s, offset) ? -EIO : expand_table(x, offset, active);
         if (ret < 0) {
             return ret;
         }
+        qcow2_amend_done(x->progress, ++x->done, x->total);
     }
     return 0;
 }
@@ -207,7 +206,7 @@ static int coroutine_fn expand_snapshots(Expand *x, GArray *snapshots)
 int coroutine_fn qcow2_co_expand_zeroes(BlockDriverState *bs, const Qcow2AmendProgress *progress)
 {
     BDRVQcow2State *s = bs->opaque;
-    Expand x = { .bs = bs, .backing = s->hdr.backing_file, .total = s->l1_size + UINT64_C(1),
+    Expand x = { .bs = bs, .backing = s->hdr.backing_file, .total = s->l1_size,
                  .progress = progress };
     uint64_t bytes;
     GArray *snapshots;

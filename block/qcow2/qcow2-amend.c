@@ -197,14 +197,20 @@ static void coroutine_fn change_header(CoCall *call)
         .compatible = (s->hdr.compatible_features & ~QCOW2_COMPAT_LAZY_REFCOUNTS) |
                       (a->lazy ? QCOW2_COMPAT_LAZY_REFCOUNTS : 0),
     };
+    bool upgrade = c.version > s->hdr.version;
 
     call->ret = 0;
+    if (upgrade) {
+        qcow2_amend_done(&a->progress, 1, 2); /* two steps, as QEMU counts them */
+    }
     if (c.version != s->hdr.version || c.autoclear != s->hdr.autoclear_features ||
         c.compatible != s->hdr.compatible_features || a->data_file) {
         call->ret = qcow2_co_amend_header(a->bs, &c);
     }
     if (call->ret < 0) {
         error_setg_errno(&a->err, -call->ret, "Failed to update the image header");
+    } else if (upgrade) {
+        qcow2_amend_done(&a->progress, 2, 2);
     }
 }
 

@@ -143,16 +143,17 @@ static int refuse_encryption(BlockOptions *opts, Error **errp)
                                         "ivgen-hash-alg", "hash-alg", "iter-time" };
     g_autofree char *format = blk_options_take(opts, "encrypt.format");
     g_autofree char *secret = blk_options_take(opts, "encrypt.key-secret");
-    bool old_way = false;
+    g_autofree char *old_way = blk_options_take(opts, "encryption");
 
-    if (blk_options_take_bool(opts, "encryption", &old_way, errp) < 0) {
-        return -EINVAL;
+    /* The former name of the format, which had "on" for "aes". */
+    if (!format && old_way && strcmp(old_way, "off") != 0) {
+        format = g_strdup(strcmp(old_way, "on") == 0 ? "aes" : old_way);
     }
     if (format && strcmp(format, "aes") != 0 && strcmp(format, "luks") != 0) {
         error_setg(errp, "Parameter 'format' does not accept value '%s'", format);
         return -EINVAL;
     }
-    if (format || old_way) {
+    if (format) {
         error_setg(errp, "%s", secret ? "Encrypted qcow2 images are not supported"
                                       : "Parameter 'encrypt.key-secret' is required for cipher");
         return -ENOTSUP;

@@ -77,6 +77,20 @@ static int check_numbers(const Measure *m, Error **errp)
     return 0;
 }
 
+/* As when an image is created: there is no LUKS, and its header would need room. */
+static int refuse_luks(BlockOptions *opts, Error **errp)
+{
+    g_autofree char *format = blk_options_take(opts, "encrypt.format");
+    g_autofree char *secret = blk_options_take(opts, "encrypt.key-secret");
+
+    if (!format || strcmp(format, "luks") != 0) {
+        return 0;
+    }
+    error_setg(errp, "%s", secret ? "Encrypted qcow2 images are not supported"
+                                  : "Parameter 'encrypt.key-secret' is required for cipher");
+    return -ENOTSUP;
+}
+
 static int take_options(BlockOptions *opts, Measure *m, Error **errp)
 {
     g_autofree char *backing = blk_options_take(opts, "backing_file");
@@ -191,8 +205,11 @@ int qcow2_measure(BlockOptions *opts, BlockDriverState *in_bs, BlockMeasureInfo 
     Measure m;
     BlockQcow2Info source;
     uint64_t metadata;
-    int ret = take_options(opts, &m, errp);
+    int ret = refuse_luks(opts, errp);
 
+    if (ret == 0) {
+        ret = take_options(opts, &m, errp);
+    }
     if (ret < 0) {
         return ret;
     }
