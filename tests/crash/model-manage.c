@@ -323,18 +323,21 @@ static void toggle_bitmap(Model *m, ModelBitmap *b)
 static void merge_bitmaps(Model *m, ModelBitmap *to, const ModelBitmap *from)
 {
     BdrvDirtyBitmap *a = find_bitmap(m, to), *b = find_bitmap(m, from);
+    int64_t size;
 
     if (!a || !b || a == b) {
         return;
     }
+    /* A resize in flight may not have reached them yet: what it adds gets nothing. */
+    size = bdrv_dirty_bitmap_size(a);
     if (!bdrv_merge_dirty_bitmap(a, b, NULL)) {
         model_wrong(m, "bitmaps %s and %s cannot be merged", to->name, from->name);
     }
     for (int64_t k = 0; k * from->granularity < m->max_length; k++) {
         int64_t bytes = MIN(from->granularity, m->max_length - k * from->granularity);
 
-        if (from->must[k]) {
-            mark(to->must, to, k * from->granularity, bytes);
+        if (from->must[k] && k * from->granularity < size) {
+            mark(to->must, to, k * from->granularity, MIN(bytes, size - k * from->granularity));
         }
         if (from->may[k]) {
             mark(to->may, to, k * from->granularity, bytes);
