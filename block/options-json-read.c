@@ -314,9 +314,10 @@ static bool set_keyword(Reader *r, const char *key, const Token *t)
 
 static bool parse_value(Reader *r, const char *key);
 
+/* @parent NULL: the top, which has no key. An empty key is one. */
 static char *join(const char *parent, const char *name)
 {
-    return *parent ? g_strdup_printf("%s.%s", parent, name) : g_strdup(name);
+    return parent ? g_strdup_printf("%s.%s", parent, name) : g_strdup(name);
 }
 
 /* The key of a member. NULL and a message when there is none. */
@@ -383,7 +384,7 @@ static bool parse_members(Reader *r, const char *key, bool object)
     if (t && t->type == end) {
         r->next++;
         /* At the top there is nothing that could be set. */
-        return !*key || set_leaf(r, key, object ? "{}" : "[]", VALUE_NONE);
+        return !key || set_leaf(r, key, object ? "{}" : "[]", VALUE_NONE);
     }
     for (size_t i = 0; t; i++) {
         g_autofree char *index = g_strdup_printf("%zu", i);
@@ -409,10 +410,11 @@ static bool parse_members(Reader *r, const char *key, bool object)
     return false;
 }
 
-/* A value and all that is in it, under @key. lex_value() has bounded the depth. */
+/* A value and all that is in it, under @key (NULL: at the top). lex_value() has bounded the depth. */
 static bool parse_value(Reader *r, const char *key)
 {
     const Token *t = peek(r);
+    const char *leaf = key ?: ""; /* refused in the end if it is the top */
 
     if (!t) {
         return false;
@@ -425,13 +427,13 @@ static bool parse_value(Reader *r, const char *key)
     case TOKEN_STRING: {
         g_autofree char *value = string_value(r, t);
 
-        return value && set_leaf(r, key, value, VALUE_STRING);
+        return value && set_leaf(r, leaf, value, VALUE_STRING);
     }
     case TOKEN_INTEGER:
     case TOKEN_FLOAT:
-        return set_number(r, key, t);
+        return set_number(r, leaf, t);
     case TOKEN_KEYWORD:
-        return set_keyword(r, key, t);
+        return set_keyword(r, leaf, t);
     default:
         error_setg(r->errp, "JSON parse error, expecting value");
         return false;
@@ -453,7 +455,7 @@ bool blk_options_parse_json(BlockOptions *opts, const char *json, Error **errp)
         return false;
     }
     rest = lex_value(tokens, json, errp);
-    ok = rest && (tokens->len == 0 || parse_value(&r, ""));
+    ok = rest && (tokens->len == 0 || parse_value(&r, NULL));
     if (ok && tokens->len == 0) {
         error_setg(errp, "Expecting a JSON value");
         ok = false;
