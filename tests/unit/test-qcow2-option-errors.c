@@ -63,7 +63,7 @@ static const Case creations[] = {
     { "size=1M,lazy_refcounts=perhaps", "lazy_refcounts" },
     { "size=1M,extended_l2=perhaps", "extended_l2" },
     { "size=1M,data_file_raw=perhaps", "data_file_raw" },
-    { "size=1M,encryption=perhaps", "encryption" },
+    { "size=1M,encryption=perhaps", "does not accept value 'perhaps'" },
     { "size=1M,encryption=on", "'encrypt.key-secret' is required" },
     { "size=1M,encrypt.format=rot13", "'format' does not accept value 'rot13'" },
     { "size=1M,encrypt.format=luks,encrypt.key-secret=s", "not supported" },
