@@ -5,33 +5,16 @@
 #include "qemu/osdep.h"
 
 #include "block/engine/aio-ring.h"
-
-#if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#endif
-#endif
-
-/*
- * Valgrind learns from io_getevents that buffers have been written, and knows only part of
- * the ring.
- */
-static bool must_call_getevents(void)
-{
-#ifdef RUNNING_ON_VALGRIND
-    return RUNNING_ON_VALGRIND;
-#else
-    return false;
-#endif
-}
+#include "block/engine/memcheck.h"
 
 void aio_ring_init(AioRing *ring, io_context_t ctx)
 {
     AioRingHeader *map = (AioRingHeader *)ctx;
 
     *ring = (AioRing) { .ctx = ctx };
+    /* Valgrind knows only part of the ring, and learns from io_getevents what was filled. */
     if (map->magic == AIO_RING_MAGIC && map->incompat_features == 0 &&
-        map->header_length == sizeof(*map) && !must_call_getevents()) {
+        map->header_length == sizeof(*map) && !memcheck_runs()) {
         ring->map = map;
         ring->head = qatomic_read(&map->head);
     } else {

@@ -27,6 +27,7 @@
 #include "qemu/queue.h"
 
 #include "block/engine/io-transfer.h"
+#include "block/engine/memcheck.h"
 #include "block/io-engine.h"
 
 /* Entries of the submission ring; the completion ring has twice as many. */
@@ -60,6 +61,7 @@ typedef struct UringState {
     bool bh_scheduled;
     bool processing;          /* completions are being handed out: the entries can wait */
     bool blocked;             /* the kernel took none: wait for completions */
+    bool memcheck;            /* Valgrind wants to hear what reads have filled */
 } UringState;
 
 static UringState *to_uring(IOEngineState *state)
@@ -260,6 +262,16 @@ static void uring_readable(void *opaque)
 
 /* --- one request --- */
 
+static void note_filled(const IOSlice *slice, size_t bytes)
+{
+    for (int i = 0; bytes > 0; i++) {
+        size_t len = MIN(bytes, slice->iov[i].iov_len);
+
+        memcheck_filled(slice->iov[i].iov_base, len);
+        bytes -= len;
+    }
+}
+
 static int coroutine_fn run(UringState *s, const IOTransfer *t)
 {
     UringRequest req = { .transfer = t, .co = qemu_coroutine_self(), .result = URING_IN_PROGRESS };
@@ -267,6 +279,9 @@ static int coroutine_fn run(UringState *s, const IOTransfer *t)
     enqueue(s, &req);
     while (req.result == URING_IN_PROGRESS) {
         qemu_coroutine_yield();
+    }
+    if (unlikely(s->memcheck) && t->op == IO_ENGINE_READ && req.result > 0) {
+        note_filled(&t->slice, req.result);
     }
     return req.result;
 }
@@ -386,6 +401,7 @@ static IOEngineState *uring_attach(AioContext *ctx, Error **errp)
         return NULL;
     }
     s->aio_context = ctx;
+    s->memcheck = memcheck_runs();
     s->max_batch = MIN(max_batch > 0 ? max_batch : URING_DEFAULT_BATCH, URING_ENTRIES);
     QSIMPLEQ_INIT(&s->waiting);
     s->bh = aio_bh_new(ctx, submit_bh, s);
