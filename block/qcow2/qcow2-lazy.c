@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See the header. lazy_dirty changes under alloc_lock, or with nothing in flight. */
+/* See the header. lazy_dirty changes under alloc_lock, or with nothing in flight; so does unclean. */
 #include "qcow2-lazy.h"
 
 #include "qcow2-header-io.h"
@@ -38,7 +38,7 @@ int coroutine_fn qcow2_co_lazy_end(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
     int ret;
 
-    if (!qatomic_read(&s->lazy_dirty)) {
+    if (!qatomic_read(&s->lazy_dirty) || s->unclean) {
         return 0;
     }
     ret = qcow2_co_write_header_dirty(bs, false);

@@ -14,7 +14,10 @@
 int coroutine_fn qcow2_co_lazy_begin(BlockDriverState *bs);
 /* After an L2 table was given its cluster. */
 int coroutine_fn qcow2_co_lazy_table(BlockDriverState *bs);
-/* At the end, when all refcounts are on the disk: clears the dirty bit. Nothing in flight. */
+/*
+ * At the end, when all refcounts are on the disk: clears the dirty bit, unless that has another
+ * reason to stay. Nothing in flight.
+ */
 int coroutine_fn qcow2_co_lazy_end(BlockDriverState *bs);
 
 #endif

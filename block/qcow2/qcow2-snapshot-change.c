@@ -48,6 +48,7 @@ int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange
     if (end == 0) {
         end = bdrv_co_flush(bs->file->bs);
     }
+    s->unclean |= c->unclean;
     if (end == 0 && c->marked && !c->unclean && !qatomic_read(&s->lazy_dirty)) {
         end = qcow2_co_write_header_dirty(bs, false);
     }

@@ -143,6 +143,7 @@ typedef struct BDRVQcow2State {
     bool dead;                   /* damage while writable: no more requests at all */
     bool corruption_reported;
     bool lazy_dirty;             /* refcounts on the disk are behind, and the dirty bit is set */
+    bool unclean;                /* flags may be wrong: the dirty bit stays until a repair */
     bool first_write_done;       /* qcow2-first-write.h */
     Qcow2Holes holes;
     uint64_t size;               /* bytes of the virtual disk */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Each request to the disks fails, one at a time, in every sequence of steps (world.h): before it
- * has done anything, half way, when all is done, and a flush that loses what it should have kept. Whoever
- * sent it learns of it; after a failed flush no flush succeeds; and what is found when the image is opened
+ * has done anything, half way, when all is done, and a flush that loses what it should have kept; and
+ * each allocation that may fail, alone or with all that follow. Whoever sent a request learns of it; after a failed flush no flush succeeds; and what is found when the image is opened
  * again has at most leaks and in each sector the old or the new contents.
  *
  *     test-fault                                 single steps, and some pairs; TAP
@@ -11,6 +11,7 @@
  */
 #include "world.h"
 
+#include "../unit/failing-memory.h"
 #include "block/block.h"
 #include "qemu/main-loop.h"
 
@@ -22,6 +23,7 @@ typedef struct FaultKind {
     int error;
     SimEffect effect;
     uint64_t count;
+    bool memory;  /* an allocation instead of a request */
 } FaultKind;
 
 static const FaultKind kinds[] = {
@@ -33,6 +35,8 @@ static const FaultKind kinds[] = {
     { "full", SIM_WRITE | SIM_ZERO | SIM_TRUNCATE, ENOSPC, SIM_EFFECT_NONE, SIM_FOREVER },
     { "gone", 0, EIO, SIM_EFFECT_NONE, SIM_FOREVER },
     { "flush-lost", SIM_FLUSH, EIO, SIM_EFFECT_LOST, 1 },
+    { "no-memory", 0, ENOMEM, SIM_EFFECT_NONE, 1, true },
+    { "no-memory-any-more", 0, ENOMEM, SIM_EFFECT_NONE, SIM_FOREVER, true },
 };
 #define N_KINDS ((unsigned)G_N_ELEMENTS(kinds))
 
@@ -111,26 +115,44 @@ static void run_steps(World *w, const Case *c)
     }
 }
 
+/* Was there an N-th request, or allocation, for the steps? */
+static bool run_with_fault(World *w, const Case *c)
+{
+    const FaultKind *k = &kinds[c->kind];
+    SimFault fault = { .ops = k->ops, .nth = c->nth, .count = k->count, .error = k->error,
+                       .effect = k->effect, .growing = !strcmp(k->name, "full") };
+    unsigned id;
+    bool hit;
+
+    if (k->memory) {
+        memory_calls = 0;
+        memory_stays_short = k->count == SIM_FOREVER;
+        memory_fail_at = c->nth;
+        run_steps(w, c);
+        memory_fail_at = 0;
+        return memory_calls >= c->nth;
+    }
+    id = sim_power_add_fault(w->power, &fault);
+    run_steps(w, c);
+    hit = sim_power_fault_hits(w->power, id) != 0;
+    sim_power_remove_fault(w->power, id);
+    return hit;
+}
+
 /* False: there is no N-th request of that kind any more, or no such sequence. */
 static bool run_case(const Case *c)
 {
-    const FaultKind *k = &kinds[c->kind];
     World *w = world_new(&shapes[c->shape], c->start, 1);
-    SimFault fault = { .ops = k->ops, .nth = c->nth, .count = k->count, .error = k->error,
-                       .effect = k->effect, .growing = !strcmp(k->name, "full") };
     g_autoptr(SimState) state = NULL;
     g_autofree char *found = NULL;
-    unsigned id, last;
+    unsigned last;
     bool hit;
 
     name_case(c);
     alarm(60);
     w->faulty = true;
-    id = sim_power_add_fault(w->power, &fault);
     dup2(silent, STDERR_FILENO);
-    run_steps(w, c);
-    hit = sim_power_fault_hits(w->power, id) != 0;
-    sim_power_remove_fault(w->power, id);
+    hit = run_with_fault(w, c);
     world_close(w);
     if (hit && !w->wrong) {
         faults++;
