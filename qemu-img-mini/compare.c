@@ -8,7 +8,10 @@
  * images had been compared from the start to the end: once there is one, no further chunk
  * is handed out, and those below it are still waited for.
  *
- * Everything runs in the main thread.
+ * The coroutines are spread over the main thread and some more, as most of the time goes to
+ * copies out of the page cache and comparing them, which one processor should do for both
+ * while the bytes are in its cache. So a chunk is read in small pieces as long as the block
+ * layer serves them from there, and in a large one from a disk.
  */
 #include "cli.h"
 
@@ -17,11 +20,22 @@
 #include "block/block-image.h"
 #include "progress.h"
 #include "qapi/error.h"
+#include "qemu/aio-wait.h"
+#include "qemu/atomic.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/iothread.h"
+#include "qemu/timer.h"
 
 #define CHUNK_BYTES  (1 * 1024 * 1024)
+/* What the file driver reads out of the page cache without another thread; both halves fit in a core's cache. */
+#define PIECE_BYTES  (64 * 1024)
+/* A piece that takes as long came from a disk (or its thread had to wait). */
+#define SLOW_PIECE_NS (500 * 1000)
 #define NUM_WORKERS  4
+#define MAX_THREADS  4
+/* Below that a thread costs more than it saves. */
+#define BYTES_PER_THREAD (16 * 1024 * 1024)
 /* As qemu-img: a difference is told by the sector. */
 #define GRANULARITY  ((int64_t)BDRV_SECTOR_SIZE)
 /* All that strict mode compares: not where the data stands, but how it is stored, and what ends there. */
@@ -63,27 +77,26 @@ typedef struct Compare Compare;
 
 typedef struct Worker {
     Compare *compare;
-    uint8_t *buffer[2];
+    uint8_t *buffer[2]; /* CHUNK_BYTES each */
 } Worker;
 
 struct Compare {
     Side side[2];
+    bool direct; /* past the page cache */
     bool strict;
     bool quiet;
     bool progress;
     int64_t common; /* the length of the shorter image */
     int64_t total;  /* of the longer one */
 
-    CoMutex planner; /* guards position and the sides' extents */
+    CoMutex planner; /* guards the sides' extents, the progress, and: */
     int64_t position;
-
     Finding finding;
     int64_t found_offset;
     int found_side;
     int found_error; /* errno */
 
-    unsigned running;
-    bool done;
+    unsigned running; /* workers; atomic, each one's last access */
     Worker workers[NUM_WORKERS];
 };
 
@@ -104,6 +117,7 @@ static const CliOption compare_cli_options[] = {
 
 /* --- findings --- */
 
+/* With the planner's lock. */
 static void found(Compare *c, Finding what, int64_t offset, int side, int error)
 {
     if (c->finding == FOUND_NOTHING || offset < c->found_offset) {
@@ -116,7 +130,7 @@ static void found(Compare *c, Finding what, int64_t offset, int side, int error)
 
 /* --- planning --- */
 
-/* Makes the extent of @s cover @offset. */
+/* Makes the extent of @s cover @offset. With the planner's lock, as find_work. */
 static int coroutine_fn look_at(Compare *c, Side *s, int64_t offset)
 {
     int64_t pnum = 0;
@@ -213,26 +227,57 @@ static int64_t first_nonzero(const uint8_t *buf, int64_t bytes)
     return i;
 }
 
-static void coroutine_fn compare_chunk(Compare *c, Worker *w, const Chunk *chunk)
+static void coroutine_fn found_in_piece(Compare *c, Finding what, int64_t offset, int side,
+                                        int error)
+{
+    qemu_co_mutex_lock(&c->planner);
+    found(c, what, offset, side, error);
+    qemu_co_mutex_unlock(&c->planner);
+}
+
+/* False: there is a finding. */
+static bool coroutine_fn compare_piece(Compare *c, Worker *w, unsigned readers, int64_t offset,
+                                       int64_t bytes)
 {
     int64_t same;
 
     for (int i = 0; i < 2; i++) {
-        if (chunk->readers & 1u << i) {
-            int ret = blk_co_pread(c->side[i].blk, chunk->offset, chunk->bytes, w->buffer[i], 0);
+        if (readers & 1u << i) {
+            int ret = blk_co_pread(c->side[i].blk, offset, bytes, w->buffer[i], 0);
             if (ret < 0) {
-                found(c, FOUND_READ_ERROR, chunk->offset, i, -ret);
-                return;
+                found_in_piece(c, FOUND_READ_ERROR, offset, i, -ret);
+                return false;
             }
         }
     }
-    if (chunk->readers == 3) {
-        same = first_difference(w->buffer[0], w->buffer[1], chunk->bytes);
+    if (readers == 3) {
+        same = first_difference(w->buffer[0], w->buffer[1], bytes);
     } else {
-        same = first_nonzero(w->buffer[chunk->readers >> 1], chunk->bytes);
+        same = first_nonzero(w->buffer[readers >> 1], bytes);
     }
-    if (same < chunk->bytes) {
-        found(c, FOUND_CONTENT, chunk->offset + same, 0, 0);
+    if (same < bytes) {
+        found_in_piece(c, FOUND_CONTENT, offset + same, 0, 0);
+        return false;
+    }
+    return true;
+}
+
+static void coroutine_fn compare_chunk(Compare *c, Worker *w, const Chunk *chunk)
+{
+    int64_t pos = chunk->offset, end = pos + chunk->bytes;
+    int64_t piece = c->direct ? CHUNK_BYTES : PIECE_BYTES;
+
+    while (pos < end) {
+        int64_t start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+        int64_t bytes = MIN(piece, end - pos);
+
+        if (!compare_piece(c, w, chunk->readers, pos, bytes)) {
+            return;
+        }
+        pos += bytes;
+        if (qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start > SLOW_PIECE_NS) {
+            piece = CHUNK_BYTES;
+        }
     }
 }
 
@@ -245,18 +290,40 @@ static void coroutine_fn worker_entry(void *opaque)
     while (next_chunk(c, &chunk)) {
         compare_chunk(c, w, &chunk);
     }
-    if (!--c->running) {
-        c->done = true;
+    if (qatomic_fetch_dec(&c->running) == 1) {
+        aio_wait_kick(); /* the main thread, in compare_contents */
     }
 }
 
-static void coroutine_fn compare_entry(void *opaque)
+/* How many threads besides this one; fewer if there are none to be had. */
+static unsigned start_threads(const Compare *c, IOThread **threads)
 {
-    Compare *c = opaque;
+    int64_t wanted = MIN(c->total / BYTES_PER_THREAD, MIN(g_get_num_processors(), MAX_THREADS)) - 1;
+    unsigned n = 0;
 
+    while (n < wanted && (threads[n] = iothread_new_named("compare", NULL))) {
+        n++;
+    }
+    return n;
+}
+
+static void run_workers(Compare *c)
+{
+    IOThread *threads[MAX_THREADS - 1];
+    unsigned n = start_threads(c, threads);
+
+    qemu_co_mutex_init(&c->planner);
     c->running = NUM_WORKERS;
-    for (int i = 0; i < NUM_WORKERS; i++) {
-        qemu_coroutine_enter(qemu_coroutine_create(worker_entry, &c->workers[i]));
+    for (unsigned i = 0; i < NUM_WORKERS; i++) {
+        unsigned k = i % (n + 1);
+
+        aio_co_schedule(k < n ? iothread_get_aio_context(threads[k])
+                              : qemu_get_current_aio_context(),
+                        qemu_coroutine_create(worker_entry, &c->workers[i]));
+    }
+    AIO_WAIT_WHILE(NULL, qatomic_load_acquire(&c->running));
+    while (n > 0) {
+        iothread_join(threads[--n]);
     }
 }
 
@@ -316,8 +383,7 @@ static int compare_contents(Compare *c)
         c->workers[i / 2].compare = c;
         c->workers[i / 2].buffer[i % 2] = buffers + i * CHUNK_BYTES;
     }
-    qemu_co_mutex_init(&c->planner);
-    cli_run_coroutine(compare_entry, c, &c->done);
+    run_workers(c);
     qemu_vfree(buffers);
     int status = tell_result(c);
     progress_close();
@@ -387,6 +453,7 @@ static int compare_run(const Command *cmd, int argc, char **argv)
             return status;
         }
     }
+    compare.direct = image[0].flags & BDRV_O_NOCACHE;
     compare.side[0].blk = cli_open_image(&image[0]);
     if (compare.side[0].blk) {
         compare.side[1].blk = cli_open_image(&image[1]);

@@ -7,6 +7,9 @@
  * The request lies on the stack of its coroutine, which waits until the worker is
  * done with it. There is no state per context.
  */
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/thread-pool.h"
@@ -81,6 +84,14 @@ static int threads_check_open(int fd, int open_flags, Error **errp)
     return 0;
 }
 
+/* The kernel refuses RWF_NOWAIT for these, which have nothing to wait for. */
+static bool is_in_memory(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 /*
  * A small read of what is in the page cache costs less than to hand it to a worker. With
  * O_DIRECT the kernel would wait for the disk here, whatever it is told. False: a worker has
@@ -89,10 +100,16 @@ static int threads_check_open(int fd, int open_flags, Error **errp)
 static bool read_from_cache(const IOTransfer *req)
 {
     const IOSlice *s = &req->slice;
+    ssize_t done;
 
-    return s->bytes <= CACHED_READ_MAX && s->niov <= IOV_MAX &&
-           !(fcntl(req->fd, F_GETFL) & O_DIRECT) &&
-           preadv2(req->fd, s->iov, s->niov, req->offset, RWF_NOWAIT) == (ssize_t)s->bytes;
+    if (s->bytes > CACHED_READ_MAX || s->niov > IOV_MAX || fcntl(req->fd, F_GETFL) & O_DIRECT) {
+        return false;
+    }
+    done = preadv2(req->fd, s->iov, s->niov, req->offset, RWF_NOWAIT);
+    if (done < 0 && errno == EOPNOTSUPP && is_in_memory(req->fd)) {
+        done = preadv(req->fd, s->iov, s->niov, req->offset);
+    }
+    return done == (ssize_t)s->bytes;
 }
 
 static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp op,
