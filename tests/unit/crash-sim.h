@@ -32,6 +32,7 @@ typedef struct CrashDisk {
     bool paused;      /* calls neither count nor fail */
     bool barrier_failed; /* a flush, or a change of the first sector */
     GArray *places;   /* of CallPlace, or NULL: where the calls that count came from */
+    GArray *switches; /* of unsigned: when the first sector, and so a header, began to change */
 } CrashDisk;
 
 static inline bool crash_grows(const SimRequest *r)
@@ -58,6 +59,11 @@ static inline int crash_hook(void *opaque, const SimRequest *r)
 
         g_array_append_val(d->places, place);
     }
+    if (r->op == SIM_WRITE && r->offset < CRASH_SECTOR) {
+        unsigned now = sim_power_now(d->power);
+
+        g_array_append_val(d->switches, now);
+    }
     if (r->op == SIM_STATUS || d->paused || !d->fail_at || ++d->calls < d->fail_at ||
         (d->fault == CRASH_FULL && !crash_grows(r)) ||
         (d->fault < CRASH_FULL && d->calls > d->fail_at)) {
@@ -81,6 +87,7 @@ static inline CrashDisk *crash_disk_from(const SimState *state)
     CrashDisk *d = g_new0(CrashDisk, 1);
 
     d->power = sim_power_new(g_test_rand_int());
+    d->switches = g_array_new(false, false, sizeof(unsigned));
     sim_power_load(d->power, state);
     d->disk = sim_power_disk(d->power, 0);
     sim_power_set_hook(d->power, crash_hook, d);
@@ -108,6 +115,7 @@ static inline CrashDisk *crash_disk_settled(const CrashDisk *d)
 static inline void crash_disk_free(CrashDisk *d)
 {
     sim_power_unref(d->power);
+    g_array_free(d->switches, true);
     g_free(d);
 }
 

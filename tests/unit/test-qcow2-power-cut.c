@@ -8,6 +8,7 @@
 
 #define STEPS 150
 #define CUTS  (g_test_slow() ? 2000 : 80)
+#define CUTS_AT_SWITCH (g_test_slow() ? 100 : 10)
 
 /* Any time, or, as that is when most metadata is written, one during a flush. */
 static unsigned choose_time(const Guest *g)
@@ -20,6 +21,30 @@ static unsigned choose_time(const Guest *g)
     }
     return e->kind == GUEST_FLUSH && e->end ? g_rand_int_range(g->r, e->begin, e->end + 1)
                                             : g_rand_int_range(g->r, 0, crash_now(g->disk) + 1);
+}
+
+static void cut_at(Guest *g, unsigned time)
+{
+    CrashDisk *cut = crash_cut(g->disk, time, g->r);
+
+    g_test_message("power cut at %u of %u", time, crash_now(g->disk));
+    guest_examine(g, cut, time);
+    crash_disk_free(cut);
+}
+
+/* While a header changes: what it newly refers to is durable by then. */
+static void cut_at_switches(Guest *g)
+{
+    const GArray *switches = g->disk->switches;
+
+    for (guint i = 0; i < switches->len; i++) {
+        unsigned time = g_array_index(switches, unsigned, i);
+
+        /* It is being written; it was, and is being flushed; a moment later. */
+        for (unsigned k = 0; k < 4 * CUTS_AT_SWITCH; k++) {
+            cut_at(g, MIN(time + k % 4, crash_now(g->disk)));
+        }
+    }
 }
 
 static void power_cuts(gconstpointer data)
@@ -37,15 +62,12 @@ static void power_cuts(gconstpointer data)
     g_assert_true(guest_run(&g, STEPS));
     guest_compare(&g, g.blk, GUEST_ALL);
     blk_unref(g.blk);
-    g_test_message("guest %u: until %u", seed, crash_now(disk));
+    g_test_message("guest %u: until %u, %u header changes", seed, crash_now(disk),
+                   disk->switches->len);
     for (int i = 0; i < CUTS; i++) {
-        unsigned time = choose_time(&g);
-        CrashDisk *cut = crash_cut(disk, time, g.r);
-
-        g_test_message("power cut %d at %u of %u", i, time, crash_now(disk));
-        guest_examine(&g, cut, time);
-        crash_disk_free(cut);
+        cut_at(&g, choose_time(&g));
     }
+    cut_at_switches(&g);
     guest_examine(&g, disk, GUEST_ALL);
     guest_destroy(&g);
     crash_disk_free(disk);
