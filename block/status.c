@@ -172,8 +172,8 @@ int coroutine_fn bdrv_co_block_status_above(BlockDriverState *bs, BlockDriverSta
     }
     eof = ret & BDRV_BLOCK_EOF;
     bytes = *pnum;
-    while (!(ret & (BDRV_BLOCK_ALLOCATED | BDRV_BLOCK_ZERO)) && (bs = next_below(bs)) &&
-           bs != base) {
+    /* Zeroes that are not allocated are those behind the end of a layer below. */
+    while (!(ret & BDRV_BLOCK_ALLOCATED) && (bs = next_below(bs)) && bs != base) {
         int64_t n;
 
         ret = bdrv_co_block_status(bs, offset, bytes, &n, map, file);

@@ -240,13 +240,13 @@ static int truncate_device(FileState *s, int64_t offset, bool exact, PreallocMod
         error_setg(errp, "Preallocation is not supported for device files");
         return -ENOTSUP;
     }
-    if (offset > length) {
-        error_setg(errp, "Cannot grow device files");
-        return -EINVAL;
-    }
     if (exact && offset != length) {
         error_setg(errp, "Cannot resize device files");
         return -ENOTSUP;
+    }
+    if (offset > length) {
+        error_setg(errp, "Cannot grow device files");
+        return -EINVAL;
     }
     return 0;
 }

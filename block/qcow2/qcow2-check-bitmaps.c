@@ -5,6 +5,8 @@
  */
 #include "qcow2-check-walk.h"
 
+#include "qcow2-bitmap-dir.h"
+
 #define TABLE_RESERVED (~(QCOW2_BITMAP_OFFSET_MASK | 1))
 
 static int coroutine_fn check_table(Qcow2Check *c, uint64_t offset, uint32_t entries)
@@ -54,6 +56,22 @@ static uint64_t entry_length(const BDRVQcow2State *s, const uint8_t *e, uint64_t
     return length;
 }
 
+/* An image with a bitmap that makes no sense cannot be opened. */
+static void report_unusable(Qcow2Check *c, const uint8_t *dir)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    const Qcow2DiskBitmapsExt *b = &s->hdr.bitmaps;
+    Error *err = NULL;
+    g_autoptr(GPtrArray) bitmaps = qcow2_bitmap_dir_parse(dir, b->directory_size, b->nb_bitmaps,
+                                                          s->cluster_bits, s->size, &err);
+
+    if (!bitmaps) {
+        qcow2_check_say("ERROR %s", error_get_pretty(err));
+        error_free(err);
+        c->r->corruptions++;
+    }
+}
+
 int coroutine_fn qcow2_check_bitmaps(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
@@ -81,6 +99,9 @@ int coroutine_fn qcow2_check_bitmaps(Qcow2Check *c)
         }
         ret = check_table(c, qcow2_be64(e),
                           qcow2_be32(e + offsetof(Qcow2DiskBitmapDirEntry, table_size)));
+    }
+    if (ret == 0) {
+        report_unusable(c, dir);
     }
     return ret;
 }

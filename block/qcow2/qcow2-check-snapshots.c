@@ -166,8 +166,8 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *c)
     if (nb > QCOW2_MAX_SNAPSHOTS) {
         wrong = "snapshot table too large";
         ret = -EFBIG;
-    } else if (nb && (qcow2_in_cluster(s, c->snapshots_offset) ||
-                      c->snapshots_offset > INT64_MAX - TABLE_BOUND)) {
+    } else if (qcow2_in_cluster(s, c->snapshots_offset) ||
+               c->snapshots_offset > INT64_MAX - TABLE_BOUND) {
         wrong = "snapshot table offset invalid";
         ret = -EINVAL;
     }

@@ -182,6 +182,7 @@ static int coroutine_fn check_refcounts(Qcow2Check *c)
     before = *c->r;
     qcow2_check_refcounts(c, 0);
     if (c->rebuild && (c->fix & BDRV_FIX_ERRORS)) {
+        c->r->check_errors = before.check_errors; /* what could not be read is replaced */
         ret = replace_structures(c);
     } else if (c->fix && c->rebuild) {
         qcow2_check_say("ERROR need to rebuild refcount structures");

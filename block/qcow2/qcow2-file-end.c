@@ -40,14 +40,15 @@ static uint64_t used_end(const BDRVQcow2State *s)
 void coroutine_fn qcow2_file_end_trim(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t end = used_end(s);
+    uint64_t end = used_end(s), known = MAX(s->rc.file_end, s->rc.zero_from);
     int64_t length;
 
     if (!s->rc.file_end_ahead) {
         return;
     }
     length = bdrv_co_getlength(bs->file->bs);
-    if (length >= 0 && (uint64_t)length > end) {
+    /* A still longer one holds what a damaged table has led behind the end. */
+    if (length >= 0 && (uint64_t)length > end && (uint64_t)length <= known) {
         bdrv_co_truncate(bs->file, end, true, PREALLOC_MODE_OFF, 0, NULL);
     }
     s->rc.file_end_ahead = false;

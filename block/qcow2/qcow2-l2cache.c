@@ -10,6 +10,7 @@
 
 #include <sys/mman.h>
 
+#include "qcow2-map.h"
 #include "qcow2-writeback.h"
 
 int qcow2_l2cache_init(BDRVQcow2State *s, uint64_t bytes, Error **errp)
@@ -135,6 +136,22 @@ static void fill_slot(BDRVQcow2State *s, unsigned slot, uint64_t key, const uint
     qcow2_slot_change_end(&s->l2, slot);
 }
 
+/* Can a table be where the slice @key of it lies at @host? */
+static bool coroutine_fn table_is_sound(BlockDriverState *bs, uint64_t key, uint64_t host)
+{
+    BDRVQcow2State *s = bs->opaque;
+    unsigned bits = s->l2_bits - s->slice_bits;
+    uint64_t part = key & ((UINT64_C(1) << bits) - 1);
+    uint64_t table = host - part * s->slice_words * 8;
+
+    if (qcow2_in_cluster(s, table)) {
+        qcow2_signal_corruption(bs, true, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#"
+                                PRIx64 ")", table, key >> bits);
+        return false;
+    }
+    return true;
+}
+
 /* Called and returns with meta locked; the slot has been claimed. */
 static int coroutine_fn load_slot(BlockDriverState *bs, uint64_t key, unsigned slot)
 {
@@ -156,8 +173,8 @@ static int coroutine_fn load_slot(BlockDriverState *bs, uint64_t key, unsigned s
         }
         if (!buf) {
             ret = -ENOMEM;
-        } else if (!host || (host & ((uint64_t)s->slice_words * 8 - 1))) {
-            ret = -EIO; /* callers look at the L1 entry before, and report */
+        } else if (!host || !table_is_sound(bs, key, host)) {
+            ret = -EIO;
         } else {
             bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_LOAD);
             ret = bdrv_co_pread(bs->file, host, s->slice_words * 8, buf, 0);

@@ -234,11 +234,6 @@ static int coroutine_fn map_run(BlockDriverState *bs, uint64_t offset, int64_t b
                                   .bytes = MIN((uint64_t)bytes, end - offset) };
             return 0;
         }
-        if (unlikely(l1 & QCOW2_L1_OFFSET_MASK & (s->cluster_size - 1))) {
-            qcow2_signal_corruption(bs, true, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#"
-                                    PRIx64 ")", l1 & QCOW2_L1_OFFSET_MASK, l1_index);
-            return -EIO;
-        }
         slot = qcow2_l2cache_find(&s->l2, key, &seq);
         if (unlikely(slot < 0)) {
             bool no_room;

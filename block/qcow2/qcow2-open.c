@@ -30,7 +30,8 @@
 
 typedef struct OpenOptions {
     uint64_t l2_cache, refcount_cache;
-    uint64_t l2_entry; /* 0: as the driver likes it */
+    uint64_t l2_entry; /* cut to a cluster when not has_l2_entry */
+    bool has_l2_entry;
     uint64_t clean_interval; /* seconds */
     uint64_t compression_level; /* 0: as the driver likes it */
     bool pass_discard, pass_discard_snapshot;
@@ -107,12 +108,13 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
 {
     uint64_t both = 0;
     bool ignored;
-    int has_both, has_l2, has_rc, has_lazy;
+    int has_both, has_l2, has_rc, has_entry, has_lazy;
 
     *o = (OpenOptions){ .l2_cache = DEFAULT_L2_CACHE_MAX,
                         .refcount_cache = DEFAULT_REFCOUNT_CACHE,
                         .pass_discard = flags & BDRV_O_UNMAP,
                         .pass_discard_snapshot = true,
+                        .l2_entry = DEFAULT_SLICE,
                         .clean_interval = DEFAULT_CLEAN_INTERVAL };
     has_both = blk_options_take_size(options, "cache-size", &both, errp);
     if (has_both < 0) {
@@ -144,7 +146,9 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
     } else if (has_both) {
         o->refcount_cache = both - MIN(both, o->l2_cache);
     }
-    if (blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp) < 0 ||
+    has_entry = blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp);
+    o->has_l2_entry = has_entry > 0;
+    if (has_entry < 0 ||
         blk_options_take_bool(options, "pass-discard-request", &o->pass_discard, errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-snapshot", &o->pass_discard_snapshot,
                               errp) < 0 ||
@@ -237,8 +241,8 @@ static int check_cache_options(const Qcow2Header *h, const OpenOptions *o, Error
 {
     uint64_t cluster = UINT64_C(1) << h->cluster_bits;
 
-    if (o->l2_entry && (o->l2_entry < MIN_SLICE || o->l2_entry > cluster ||
-                        !is_power_of_2(o->l2_entry))) {
+    if (o->has_l2_entry && (o->l2_entry < MIN_SLICE || o->l2_entry > cluster ||
+                            !is_power_of_2(o->l2_entry))) {
         error_setg(errp, "L2 cache entry size must be a power of two between %d and the cluster"
                    " size (%" PRIu64 ")", MIN_SLICE, cluster);
         return -EINVAL;
@@ -253,7 +257,7 @@ static int check_cache_options(const Qcow2Header *h, const OpenOptions *o, Error
 static void set_geometry(BDRVQcow2State *s, const OpenOptions *o)
 {
     const Qcow2Header *h = &s->hdr;
-    uint64_t slice = o->l2_entry ?: DEFAULT_SLICE;
+    uint64_t slice = o->l2_entry;
 
     s->cluster_bits = h->cluster_bits;
     s->cluster_size = 1U << h->cluster_bits;

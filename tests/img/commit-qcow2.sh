@@ -53,6 +53,16 @@ same top
 qemu-img snapshot -a s top
 same top
 
+# A layer in between that ends before hides the rest of the base: that becomes zeroes.
+rm -f base mid top
+make_full base 2097152
+qemu-img create -qf qcow2 -b base -F raw mid 1M
+qemu-img create -qf qcow2 -b mid -F qcow2 top 2M
+qemu-img convert -O raw top model
+ok commit -b base top
+same base
+cmp -s base model || fail 'the base shows again behind the end of the layer in between'
+
 refused 'Image does not have a backing file' commit -f raw base
 refused "Did not find 'top' in the backing chain of 'top'" commit -b top top
 refused "Did not find 'none' in the backing chain of 'top'" commit -b none top

@@ -588,7 +588,9 @@ static void test_device_has_its_size(Fixture *f, gconstpointer data)
     g_assert_cmpint(blk_truncate(blk, KIB, false, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
     g_assert_cmpint(blk_getlength(blk), ==, IMG_SIZE);
     resize_refused(blk, KIB, true, PREALLOC_MODE_OFF, -ENOTSUP, "Cannot resize device files");
-    resize_refused(blk, 2 * IMG_SIZE, true, PREALLOC_MODE_OFF, -EINVAL,
+    resize_refused(blk, 2 * IMG_SIZE, true, PREALLOC_MODE_OFF, -ENOTSUP,
+                   "Cannot resize device files");
+    resize_refused(blk, 2 * IMG_SIZE, false, PREALLOC_MODE_OFF, -EINVAL,
                    "Cannot grow device files");
     resize_refused(blk, IMG_SIZE, true, PREALLOC_MODE_FULL, -ENOTSUP,
                    "Preallocation is not supported for device files");

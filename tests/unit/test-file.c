@@ -755,7 +755,7 @@ static void test_device(Fixture *f, gconstpointer flags)
     check_bytes(blk, 400000, 1001, 0);
     check_bytes(blk, 768 * KIB, 64 * KIB, 0x11);
     g_assert_cmpint(blk_flush(blk), ==, 0);
-    resize_refused(blk, 2 * MIB, PREALLOC_MODE_OFF, "Cannot grow device files");
+    resize_refused(blk, 2 * MIB, PREALLOC_MODE_OFF, "Cannot resize device files");
     blk_unref(blk);
     free_loop_device(name);
 }
