@@ -9,6 +9,7 @@
  */
 #include "world.h"
 
+#include <sys/mman.h>
 #include <glib/gstdio.h>
 #include "block/dirty-bitmap.h"
 #include "block/snapshot.h"
@@ -91,20 +92,54 @@ static void close_image(Examination *e)
     e->blk = NULL;
 }
 
+/* What a check prints; *@ret is what it returns. To be freed. */
+static char *check_and_listen(Examination *e, BdrvCheckResult *r, int *ret)
+{
+    int spoken = dup(STDERR_FILENO), heard = memfd_create("check", MFD_CLOEXEC);
+    off_t length;
+    char *text;
+
+    g_assert_true(spoken >= 0 && heard >= 0);
+    dup2(heard, STDERR_FILENO);
+    *ret = bdrv_check(blk_bs(e->blk), r, 0);
+    dup2(spoken, STDERR_FILENO);
+    length = lseek(heard, 0, SEEK_END);
+    text = g_malloc0(length + 1);
+    g_assert_cmpint(pread(heard, text, length, 0), ==, length);
+    close(heard);
+    close(spoken);
+    return text;
+}
+
+/* A version 2 image in the middle of a snapshot: flags may be wrong, and counts too high. */
+static bool check_flags_only(Examination *e, int *leaks)
+{
+    BdrvCheckResult r;
+    int ret;
+    g_autofree char *text = check_and_listen(e, &r, &ret);
+    const char *low = strstr(text, "ERROR cluster ");
+
+    *leaks = r.leaks + r.corruptions;
+    if (ret < 0) {
+        return wrong(e, "check: %s", g_strerror(-ret));
+    }
+    return !low || wrong(e, "a reference that is not counted: %.*s", (int)strcspn(low, "\n"), low);
+}
+
 /* @fix 0: at most leaks; else nothing is left. @leaks: how many were found. */
 static bool check(Examination *e, BdrvCheckMode fix, int *leaks)
 {
     BdrvCheckResult r;
-    int ret = bdrv_check(blk_bs(e->blk), &r, fix);
+    int ret;
 
+    if (e->flags && !fix) {
+        return check_flags_only(e, leaks);
+    }
+    ret = bdrv_check(blk_bs(e->blk), &r, fix);
     if (ret < 0) {
         return wrong(e, "check: %s", g_strerror(-ret));
     }
     *leaks = r.leaks;
-    if (e->flags && !fix) {
-        *leaks += r.corruptions;
-        return true;
-    }
     return (!r.corruptions && !r.check_errors && (!fix || !r.leaks)) ||
            wrong(e, "check%s: %d corruptions, %d errors, %d leaks", fix ? " after repair" : "",
                  r.corruptions, r.check_errors, r.leaks);
