@@ -177,11 +177,11 @@ static int blkdebug_open(BlockDriverState *bs, BlockOptions *options, int flags,
         free_state(s);
         return ret;
     }
-    bs->supported_write_flags =
-        BDRV_REQ_WRITE_UNCHANGED | (BDRV_REQ_FUA & bs->file->bs->supported_write_flags);
+    /* Without FUA: a flush follows such a write, and rules for flushes shall see it. */
+    bs->supported_write_flags = BDRV_REQ_WRITE_UNCHANGED;
     bs->supported_zero_flags =
         BDRV_REQ_WRITE_UNCHANGED |
-        ((BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) &
+        ((BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK) &
          bs->file->bs->supported_zero_flags);
     bs->supported_truncate_flags = bs->file->bs->supported_truncate_flags;
     /* Rules that hold from the beginning. There are no break points yet to stop at. */
