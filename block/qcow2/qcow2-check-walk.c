@@ -320,7 +320,7 @@ static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset)
         return length < 0 ? length : -EINVAL;
     }
     c->file_bytes = length;
-    c->nb_clusters = MAX(c->nb_clusters, DIV_ROUND_UP((uint64_t)length, s->cluster_size));
+    c->nb_clusters = DIV_ROUND_UP((uint64_t)length, s->cluster_size);
     s->rc.file_end = MAX(s->rc.file_end, end);
     s->rc.zero_from = MAX(s->rc.zero_from, end);
     c->r->corruptions--;
@@ -328,6 +328,7 @@ static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset)
     return 0;
 }
 
+/* The entry is not 0. */
 static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
 {
     BDRVQcow2State *s = c->bs->opaque;
@@ -359,9 +360,6 @@ static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
         } else if (c->fix & BDRV_FIX_ERRORS) {
             return qcow2_check_count(c, host, s->cluster_size);
         }
-        return 0;
-    }
-    if (!host) {
         return 0;
     }
     ret = qcow2_check_count(c, host, s->cluster_size);

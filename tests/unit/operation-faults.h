@@ -480,6 +480,7 @@ static inline int operation_faults_main(int argc, char **argv, const Operation *
     bdrv_register(&bdrv_test_ram);
     sim_getlength = bdrv_sim.bdrv_co_getlength;
     bdrv_sim.bdrv_co_getlength = getlength_or_not;
+    bdrv_sim.has_variable_length = true; /* so that it is asked, as a device is */
     tried = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     for (size_t i = 0; i < nb_operations; i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(variants); j++, k++) {

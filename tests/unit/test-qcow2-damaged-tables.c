@@ -488,6 +488,197 @@ static void l1_entry(void)
     }
 }
 
+/* --- references that snapshots and checks come to --- */
+
+/* Opened for a check, which does not look before it is asked. */
+static int make_snapshot(void)
+{
+    BlockBackend *blk = try_open(BDRV_O_RDWR, NULL);
+    QEMUSnapshotInfo sn = { .name = "s" };
+    int ret = blk ? bdrv_snapshot_create(blk_bs(blk), &sn) : -ENOTSUP;
+
+    blk_unref(blk);
+    return ret;
+}
+
+/* Whoever counts references for a snapshot does not count where no cluster begins, nor what is free. */
+static void snapshot_of_damaged_tables(void)
+{
+    uint64_t l1, l2, block;
+    QEMUSnapshotInfo *list = NULL;
+    BlockBackend *blk;
+
+    for (int i = 0; i < 3; i++) {
+        create("size=1M");
+        l1 = peek64(AT(l1_table_offset));
+        l2 = peek64(l1) & QCOW2_L1_OFFSET_MASK;
+        block = peek64(peek64(AT(refcount_table_offset)));
+        if (i == 0) {
+            poke(l2 + 8, 8, peek64(l2 + 8) | 0x200);
+        } else if (i == 1) {
+            poke(l1, 8, peek64(l1) | 0x200);
+        } else {
+            /* The first of two is given out at once. */
+            poke(block + (peek64(l2 + 8) & QCOW2_L2_OFFSET_MASK) / CLUSTER * 2, 2, 0);
+            poke(block + (peek64(l2 + 16) & QCOW2_L2_OFFSET_MASK) / CLUSTER * 2, 2, 0);
+        }
+        g_assert_cmpint(make_snapshot(), ==, -EIO);
+        blk = try_open(BDRV_O_CHECK, &error_abort);
+        g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 0);
+        g_free(list);
+        blk_unref(blk);
+    }
+}
+
+/* Two entries of the refcount table name one block: it cannot describe both ranges. */
+static void refcount_block_named_twice(void)
+{
+    BdrvCheckResult r;
+    uint64_t table;
+
+    create("size=1M");
+    table = peek64(AT(refcount_table_offset));
+    poke(table + 8, 8, peek64(table));
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, >, 0);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+}
+
+/*
+ * An L2 table is a refcount block: the counters 1, 1, 1, 1 look like a preallocated cluster that
+ * begins nowhere, but whoever repaired that would write over counters.
+ */
+static void table_is_a_refcount_block(void)
+{
+    BdrvCheckResult r;
+    uint64_t block, before;
+
+    create("size=1M,cluster_size=2M");
+    block = peek64(peek64(AT(refcount_table_offset)));
+    poke(peek64(AT(l1_table_offset)), 8, block | QCOW2_OFLAG_COPIED);
+    before = peek64(block);
+    g_assert_cmphex(before, ==, UINT64_C(0x0001000100010001));
+    g_assert_cmpint(check(BDRV_FIX_ERRORS, &r), ==, -EIO);
+    g_assert_cmpint(r.check_errors, >, 0);
+    g_assert_cmphex(peek64(block), ==, before);
+}
+
+/* --- a snapshot table of several pieces --- */
+
+#define TABLE (16 * CLUSTER) /* where it lies */
+#define EXTRA 40             /* bytes: more than is known */
+#define NAME  16             /* and of an id */
+
+/* The entry at @at of the table, with an id of @id bytes. Returns where the next one begins. */
+static uint64_t put_snapshot(uint64_t at, uint32_t id)
+{
+    uint64_t offset = TABLE + at;
+
+    for (unsigned i = 0; i < sizeof(Qcow2DiskSnapshot) + EXTRA; i += 8) {
+        poke(offset + i, 8, 0);
+    }
+    poke(offset + offsetof(Qcow2DiskSnapshot, id_str_size), 2, id);
+    poke(offset + offsetof(Qcow2DiskSnapshot, name_size), 2, NAME);
+    poke(offset + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, EXTRA);
+    return ROUND_UP(at + sizeof(Qcow2DiskSnapshot) + EXTRA + id + NAME, 8);
+}
+
+/* The second piece cannot be read, whichever part of an entry goes on there. */
+static void second_piece_of_snapshot_table(void)
+{
+    static const unsigned parts[] = {
+        8, sizeof(Qcow2DiskSnapshot) + 8, sizeof(Qcow2DiskSnapshot) + 32,
+        sizeof(Qcow2DiskSnapshot) + EXTRA + 8, sizeof(Qcow2DiskSnapshot) + EXTRA + NAME + 8,
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        uint64_t at = CLUSTER - parts[i];
+        BlockOptions *o = blk_options_new();
+        QEMUSnapshotInfo *list = NULL;
+        BlockBackend *blk;
+        Error *err = NULL;
+
+        create("size=1M");
+        poke(TABLE + 2 * CLUSTER - 8, 8, 0);
+        g_assert_cmpuint(put_snapshot(0, at - sizeof(Qcow2DiskSnapshot) - EXTRA - NAME), ==, at);
+        put_snapshot(at, NAME);
+        poke(AT(nb_snapshots), 4, 2);
+        poke(AT(snapshots_offset), 8, TABLE);
+        blk = try_open(0, &error_abort);
+        g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 2);
+        g_free(list);
+        blk_unref(blk);
+        blk_options_parse(o, "driver=qcow2,file.driver=blkdebug,file.inject-error.0.event=none,"
+                          "file.inject-error.0.iotype=read", NULL, &error_abort);
+        blk_options_set(o, "file.image.filename", path);
+        blk_options_setf(o, "file.inject-error.0.sector", "%u", (TABLE + CLUSTER) / 512);
+        g_assert_null(blk_new_open(NULL, NULL, o, 0, &err));
+        expect("Failed to read snapshot table", err);
+    }
+}
+
+/* --- bitmaps that the header says nothing of --- */
+
+/* A program that knows no bitmaps has written: what is left of them goes with the first write. */
+static void stale_bitmaps_go_with_the_first_write(void)
+{
+    BlockBackend *blk;
+    Error *err = NULL;
+    BdrvCheckResult r;
+
+    create_with_bitmap();
+    poke(AT(autoclear_features), 8, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_null(bdrv_find_dirty_bitmap(blk_bs(blk), "bits"));
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, CLUSTER, 0), ==, 0);
+    blk_unref(blk);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+    g_assert_cmpint(r.leaks_fixed, >, 0);
+    poke(AT(autoclear_features), 8, QCOW2_AUTOCLEAR_BITMAPS);
+    g_assert_null(try_open(0, &err));
+    expect("bitmaps extension is missing", err);
+}
+
+/* Version 2 has no bit that says whether to believe them. */
+static void bitmaps_of_version_2_are_not_believed(void)
+{
+    BlockBackend *blk;
+
+    create("size=1M,compat=0.10");
+    poke(72, 4, QCOW2_EXT_BITMAPS);
+    poke(76, 4, 24);
+    poke(80, 4, 1);
+    poke(84, 4, 0);
+    poke(88, 8, 32);
+    poke(96, 8, CLUSTER * 4);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_null(bdrv_dirty_bitmap_first(blk_bs(blk)));
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, CLUSTER, 0), ==, 0);
+    blk_unref(blk);
+}
+
+/* The node has lost its bitmap, the image has not: a resize would leave that behind as it is. */
+static void resize_with_released_bitmap(void)
+{
+    BlockBackend *blk;
+    Error *err = NULL;
+
+    create_with_bitmap();
+    blk = try_open(BDRV_O_RDWR | BDRV_O_RESIZE, &error_abort);
+    bdrv_release_dirty_bitmap(bdrv_find_dirty_bitmap(blk_bs(blk), "bits"));
+    g_assert_cmpint(blk_truncate(blk, 2 * DISK, true, PREALLOC_MODE_OFF, 0, &err), ==, -ENOTSUP);
+    expect("not loaded into memory", err);
+    /* A write marks what is recorded on the disk only. */
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, CLUSTER, 0), ==, 0);
+    blk_unref(blk);
+    blk = try_open(0, &error_abort);
+    g_assert_true(bdrv_dirty_bitmap_inconsistent(bdrv_find_dirty_bitmap(blk_bs(blk), "bits")));
+    blk_unref(blk);
+}
+
 /* --- compressed clusters --- */
 
 static void decompression_of_garbage(void)
@@ -566,6 +757,19 @@ int main(int argc, char **argv)
     ADD(entry_damages, "l2-entry/", l2_entry);
     g_test_add_func("/qcow2/damaged-tables/l2-entry/with-data-file", l2_entry_with_data_file);
     g_test_add_func("/qcow2/damaged-tables/l1-entry", l1_entry);
+    g_test_add_func("/qcow2/damaged-tables/references/snapshot", snapshot_of_damaged_tables);
+    g_test_add_func("/qcow2/damaged-tables/references/refcount-block-named-twice",
+                    refcount_block_named_twice);
+    g_test_add_func("/qcow2/damaged-tables/references/table-is-a-refcount-block",
+                    table_is_a_refcount_block);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/second-piece-cannot-be-read",
+                    second_piece_of_snapshot_table);
+    g_test_add_func("/qcow2/damaged-tables/bitmaps/stale-ones-go-with-the-first-write",
+                    stale_bitmaps_go_with_the_first_write);
+    g_test_add_func("/qcow2/damaged-tables/bitmaps/of-version-2-are-not-believed",
+                    bitmaps_of_version_2_are_not_believed);
+    g_test_add_func("/qcow2/damaged-tables/bitmaps/released-one-prevents-resize",
+                    resize_with_released_bitmap);
     g_test_add_func("/qcow2/damaged-tables/compressed/garbage", decompression_of_garbage);
     g_test_add_func("/qcow2/damaged-tables/compressed/overlong", overlong_streams);
     ret = g_test_run();

@@ -12,17 +12,28 @@
  * Machine state far behind the disk takes an L1 table that is longer than what one refcount
  * block counts, if clusters are small.
  */
-static int save_far_state(BlockBackend *blk)
+static int save_state_at(BlockBackend *blk, int64_t with_small_clusters)
 {
     uint8_t state[CRASH_SECTOR] = { 1 };
     BlockDriverInfo info;
     int ret = bdrv_get_info(blk_bs(blk), &info);
 
     if (ret == 0) {
-        ret = blk_save_vmstate(blk, state, info.cluster_size == 512 ? 512 << 20 : 1 << 20,
+        ret = blk_save_vmstate(blk, state, info.cluster_size == 512 ? with_small_clusters : 1 << 20,
                                sizeof(state));
     }
     return ret < 0 ? ret : blk_flush(blk);
+}
+
+static int save_far_state(BlockBackend *blk)
+{
+    return save_state_at(blk, 512 << 20);
+}
+
+/* And a larger refcount table. */
+static int save_farther_state(BlockBackend *blk)
+{
+    return save_state_at(blk, INT64_C(2) << 30);
 }
 
 /* The next clusters are behind what the refcount table of the variant "512" describes. */
@@ -40,16 +51,21 @@ static int write_sector(BlockBackend *blk, int64_t offset, uint8_t value)
     return blk_pwrite(blk, offset, sizeof(buf), buf, 0);
 }
 
-/* Clusters are given back here and there in between: the block with the last stream's counter goes. */
+/* Data far behind where streams go. */
+static void fill_end(BlockBackend *blk)
+{
+    put(blk, 16, 14, 6);
+}
+
+/* Clusters are given back elsewhere in between: the block with the last stream's counter goes. */
 static int append_compressed_later(BlockBackend *blk)
 {
-    static const int used[] = { 0, 1, 3, 9, 11 };
     int ret = 0;
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(used) && ret == 0; i++) {
+    for (int i = 0; i < 4 && ret == 0; i++) {
         ret = write_compressed(blk, 4 + i, 20 + i);
-        for (unsigned k = 0; k < G_N_ELEMENTS(used) && ret == 0; k++) {
-            ret = blk_pdiscard(blk, used[k] * UNIT + i * (UNIT / 8), UNIT / 8);
+        for (int unit = 17; unit < 29 && ret == 0; unit += 2) {
+            ret = blk_pdiscard(blk, unit * UNIT + i * (UNIT / 4), UNIT / 4);
         }
         ret = ret < 0 ? ret : blk_flush(blk);
     }
@@ -264,8 +280,8 @@ static void misplace_zeroes_of_snapshot(Image *d)
 
 static const Operation operations[] = {
     { "save-far-state", .run = save_far_state, .plain = true },
-    { "save-far-state-over-the-brim", .prepare = fill_most, .run = save_far_state, .plain = true },
-    { "append-compressed-later", .run = append_compressed_later, .plain = true },
+    { "save-farther-state", .prepare = fill_most, .run = save_farther_state, .plain = true },
+    { "append-compressed-later", .prepare = fill_end, .run = append_compressed_later, .plain = true },
     { "write-parts", .run = write_parts, .no_bitmaps = true },
     { "write-parts-over-backing", .run = write_parts, .plain = true, .backing = true },
     { "write-parts-to-data-file", .run = write_parts, .plain = true, .data_file = true },
