@@ -360,10 +360,10 @@ static void map_snapshots(BDRVQcow2State *s, const GArray *snapshots, uint64_t t
 /* A check opens what has an unreadable snapshot table too. */
 static int read_snapshots(BlockDriverState *bs, Error **errp)
 {
-    ERRP_GUARD();
     BDRVQcow2State *s = bs->opaque;
+    Error *err = NULL;
     uint64_t bytes = 0;
-    g_autoptr(GArray) snapshots = qcow2_read_snapshots(bs, &s->hdr, &bytes, errp);
+    g_autoptr(GArray) snapshots = qcow2_read_snapshots(bs, &s->hdr, &bytes, &err);
 
     if (snapshots) {
         if (s->writable) {
@@ -372,10 +372,10 @@ static int read_snapshots(BlockDriverState *bs, Error **errp)
         return 0;
     }
     if (bs->open_flags & BDRV_O_CHECK) {
-        error_free(*errp);
-        *errp = NULL;
+        error_free(err);
         return 0;
     }
+    error_propagate(errp, err);
     return -EINVAL;
 }
 

@@ -619,6 +619,28 @@ static void second_piece_of_snapshot_table(void)
     }
 }
 
+/* More extra data than there can be: a check tells how to be rid of it, a repair is. */
+static void too_much_extra_data(void)
+{
+    QEMUSnapshotInfo *list = NULL;
+    BlockBackend *blk;
+    BdrvCheckResult r;
+
+    create("size=1M");
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    poke(peek64(AT(snapshots_offset)) + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, 2000);
+    g_assert_null(try_open(0, NULL));
+    g_assert_cmpint(check(0, &r), ==, -EFBIG);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions_fixed, >, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 1);
+    g_free(list);
+    blk_unref(blk);
+}
+
 /* --- bitmaps that the header says nothing of --- */
 
 /* A program that knows no bitmaps has written: what is left of them goes with the first write. */
@@ -657,6 +679,28 @@ static void bitmaps_of_version_2_are_not_believed(void)
     blk = try_open(BDRV_O_RDWR, &error_abort);
     g_assert_null(bdrv_dirty_bitmap_first(blk_bs(blk)));
     g_assert_cmpint(blk_pwrite_zeroes(blk, 0, CLUSTER, 0), ==, 0);
+    blk_unref(blk);
+}
+
+/* Nobody records for a bitmap that is disabled, whether or not the node still has it. */
+static void disabled_bitmap_stays_consistent(void)
+{
+    BdrvDirtyBitmap *b;
+    BlockBackend *blk;
+
+    create_with_bitmap();
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    bdrv_disable_dirty_bitmap(bdrv_find_dirty_bitmap(blk_bs(blk), "bits"));
+    blk_unref(blk);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    bdrv_release_dirty_bitmap(bdrv_find_dirty_bitmap(blk_bs(blk), "bits"));
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 0, CLUSTER, 0), ==, 0);
+    blk_unref(blk);
+    blk = try_open(0, &error_abort);
+    b = bdrv_find_dirty_bitmap(blk_bs(blk), "bits");
+    g_assert_false(bdrv_dirty_bitmap_inconsistent(b));
+    g_assert_cmpint(bdrv_dirty_bitmap_load(b, NULL), ==, 0);
+    g_assert_cmpint(bdrv_get_dirty_count(b), ==, 50 * 512);
     blk_unref(blk);
 }
 
@@ -706,6 +750,39 @@ static void decompression_of_garbage(void)
     g_assert_false(qcow2_compression_available(77));
     g_assert_cmpint(qcow2_decompress(77, back, CLUSTER, in, CLUSTER), ==, -ENOTSUP);
     g_assert_cmpint(qcow2_compress(77, 0, back, CLUSTER, in, CLUSTER), ==, -ENOTSUP);
+}
+
+/* A cluster may come in several frames, and with some that are to be skipped; but whole. */
+static void zstd_streams_of_several_frames(void)
+{
+    static const uint8_t skipped[] = { 0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3 };
+    g_autofree uint8_t *in = g_malloc(CLUSTER), *out = g_malloc(3 * CLUSTER);
+    g_autofree uint8_t *back = g_malloc(CLUSTER);
+    ssize_t half, other;
+    uint8_t *p;
+
+    for (unsigned i = 0; i < CLUSTER; i++) {
+        in[i] = i >> 6;
+    }
+    half = qcow2_compress(QCOW2_COMPRESSION_ZSTD, 0, out, CLUSTER, in, CLUSTER / 2);
+    g_assert_cmpint(half, >, 0);
+    memcpy(out + half, skipped, sizeof(skipped));
+    p = out + half + sizeof(skipped);
+    other = qcow2_compress(QCOW2_COMPRESSION_ZSTD, 0, p, CLUSTER, in + CLUSTER / 2, CLUSTER / 2);
+    g_assert_cmpint(other, >, 0);
+    other += sizeof(skipped);
+    g_assert_cmpint(qcow2_decompress(QCOW2_COMPRESSION_ZSTD, back, CLUSTER, out, half + other), ==,
+                    0);
+    g_assert_cmpmem(back, CLUSTER, in, CLUSTER);
+    g_assert_cmpint(qcow2_decompress(QCOW2_COMPRESSION_ZSTD, back, CLUSTER, out, half + other - 1),
+                    ==, -EIO);
+    /* The second frame does not end where the cluster does. */
+    other = qcow2_compress(QCOW2_COMPRESSION_ZSTD, 0, out + half, CLUSTER, in, CLUSTER);
+    g_assert_cmpint(qcow2_decompress(QCOW2_COMPRESSION_ZSTD, back, CLUSTER, out, half + other), ==,
+                    -EIO);
+    memset(out + half, 0xee, CLUSTER);
+    g_assert_cmpint(qcow2_decompress(QCOW2_COMPRESSION_ZSTD, back, CLUSTER, out, half + other), ==,
+                    -EIO);
 }
 
 /* Streams of more than a cluster give its beginning; zlib would stop there by itself. */
@@ -768,9 +845,15 @@ int main(int argc, char **argv)
                     stale_bitmaps_go_with_the_first_write);
     g_test_add_func("/qcow2/damaged-tables/bitmaps/of-version-2-are-not-believed",
                     bitmaps_of_version_2_are_not_believed);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-much-extra-data",
+                    too_much_extra_data);
+    g_test_add_func("/qcow2/damaged-tables/bitmaps/disabled-one-stays-consistent",
+                    disabled_bitmap_stays_consistent);
     g_test_add_func("/qcow2/damaged-tables/bitmaps/released-one-prevents-resize",
                     resize_with_released_bitmap);
     g_test_add_func("/qcow2/damaged-tables/compressed/garbage", decompression_of_garbage);
+    g_test_add_func("/qcow2/damaged-tables/compressed/several-frames",
+                    zstd_streams_of_several_frames);
     g_test_add_func("/qcow2/damaged-tables/compressed/overlong", overlong_streams);
     ret = g_test_run();
     g_unlink(path);
