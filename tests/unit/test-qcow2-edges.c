@@ -509,6 +509,69 @@ static void backing_files_of_images_with_a_data_file(void)
     sim_power_unref(w.power);
 }
 
+/* The last cluster may be cut short by the end of the disk, no other. */
+static void compressed_writes_are_whole_clusters(void)
+{
+    World w = new_image("size=163840");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    g_autofree uint8_t *buf = g_malloc0(CLUSTER);
+
+    memset(buf, 5, CLUSTER);
+    g_assert_cmpint(blk_pwrite(blk, 512, CLUSTER, buf, BDRV_REQ_WRITE_COMPRESSED), ==, -EINVAL);
+    g_assert_cmpint(blk_pwrite(blk, 0, 512, buf, BDRV_REQ_WRITE_COMPRESSED), ==, -EINVAL);
+    expect(blk, 0, 163840, 0);
+    g_assert_cmpint(blk_pwrite(blk, 2 * CLUSTER, CLUSTER / 2, buf, BDRV_REQ_WRITE_COMPRESSED), ==,
+                    0);
+    expect(blk, 0, 2 * CLUSTER, 0);
+    expect(blk, 2 * CLUSTER, CLUSTER / 2, 5);
+    blk_unref(blk);
+    blk = reopen(&w, FLAGS, &error_abort);
+    expect(blk, 2 * CLUSTER, CLUSTER / 2, 5);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* An image is made where files can be made. */
+static void images_need_a_protocol_that_creates(void)
+{
+    static const struct {
+        const char *name, *message;
+    } names[] = { { "null-co://", "does not support image creation" },
+                  { "nowhere:x", "Unknown protocol" } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        BlockOptions *o = blk_options_new();
+        Error *err = NULL;
+
+        blk_options_set(o, "size", "1M");
+        g_assert_cmpint(bdrv_create(&bdrv_qcow2, names[i].name, o, &err), <, 0);
+        g_assert_nonnull(err);
+        g_assert_nonnull(strstr(error_get_pretty(err), names[i].message));
+        error_free(err);
+    }
+}
+
+/* Tables of tables: L2 tables of a huge disk that were made from its end to its beginning. */
+static void snapshot_of_a_huge_disk(void)
+{
+    World w = new_image("size=40T,cluster_size=2M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    QEMUSnapshotInfo sn = { .name = "s" };
+
+    fill(blk, INT64_C(39) << 40, 512, 1);
+    fill(blk, INT64_C(20) << 40, 512, 2);
+    fill(blk, 0, 512, 3);
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &sn), ==, 0);
+    fill(blk, 0, 512, 4);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "s", &error_abort), ==, 0);
+    expect(blk, INT64_C(39) << 40, 512, 1);
+    expect(blk, 0, 512, 3);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -533,6 +596,9 @@ int main(int argc, char **argv)
         { "zeroes-over-each-kind", zeroes_over_each_kind },
         { "many-pieces-into-a-new-cluster", many_pieces_into_a_new_cluster },
         { "backing-files-of-images-with-a-data-file", backing_files_of_images_with_a_data_file },
+        { "compressed-writes-are-whole-clusters", compressed_writes_are_whole_clusters },
+        { "images-need-a-protocol-that-creates", images_need_a_protocol_that_creates },
+        { "snapshot-of-a-huge-disk", snapshot_of_a_huge_disk },
     };
 
     g_test_init(&argc, &argv, NULL);
