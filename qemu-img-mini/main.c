@@ -49,7 +49,8 @@ static void print_help(void)
            "Creates, copies, compares and measures disk images.\n\n"
            "Standard options:\n"
            "  -h, --help                   show this help\n"
-           "  -V, --version                show the version\n\n"
+           "  -V, --version                show the version\n"
+           "  -T, --trace LIST             accepted; there are no trace events\n\n"
            "Commands:\n", cli_progname());
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
@@ -95,12 +96,13 @@ static size_t edit_distance(const char *a, const char *b)
 QEMU_NORETURN static void command_not_found(const char *name)
 {
     const char *nearest = NULL;
-    size_t best = 3;
+    /* A guess is one where most letters are right: one of four may be wrong, or two of six. */
+    size_t best = MIN(strlen(name) / 3, 2u) + 1;
 
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         size_t distance = edit_distance(name, commands[i]->name);
         /* An abbreviation is a good guess too. */
-        if (*name && g_str_has_prefix(commands[i]->name, name)) {
+        if (strlen(name) > 1 && g_str_has_prefix(commands[i]->name, name)) {
             distance = MIN(distance, 1u);
         }
         if (distance < best) {
@@ -133,6 +135,7 @@ int main(int argc, char **argv)
     static const struct option longs[] = {
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
+        { "trace", required_argument, NULL, 'T' },
         {},
     };
     int c;
@@ -145,7 +148,7 @@ int main(int argc, char **argv)
     if (argc < 2) {
         cli_usage_error("Not enough arguments");
     }
-    while ((c = getopt_long(argc, argv, "+:hV", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "+:hVT:", longs, NULL)) != -1) {
         switch (c) {
         case 'h':
             print_help();
@@ -153,6 +156,13 @@ int main(int argc, char **argv)
         case 'V':
             print_version();
             return cli_finish_stdout(EXIT_SUCCESS);
+        case 'T':
+            if (!cli_check_trace(optarg)) {
+                return EXIT_FAILURE;
+            }
+            break;
+        case ':':
+            cli_usage_error("missing argument for option '%s'", argv[optind - 1]);
         default:
             cli_usage_error("unrecognized option '%s'", argv[optind - 1]);
         }

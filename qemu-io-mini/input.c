@@ -108,6 +108,9 @@ int io_run_stdin(IoSession *io)
         fflush(stdout);
         char *line = next_line(&in, io);
         if (!line) {
+            if (isatty(STDIN_FILENO)) {
+                putchar('\n'); /* what is printed next is not to stand behind the prompt */
+            }
             break;
         }
         if (io->in_flight) {

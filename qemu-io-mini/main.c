@@ -71,34 +71,6 @@ static void print_help(void)
            cli_progname());
 }
 
-/* There are no trace events: names match nothing, as they may in QEMU. */
-static bool check_trace(const char *text)
-{
-    static const char *const known[] = { "enable", "events", "file", NULL };
-    g_autoptr(BlockOptions) opts = NULL;
-    const char *event;
-
-    if (!io_add_options(&opts, text, "enable")) {
-        return false;
-    }
-    for (size_t i = 0; i < blk_options_count(opts); i++) {
-        const char *key = blk_options_key(opts, i);
-
-        if (!g_strv_contains(known, key)) {
-            error_report("Invalid parameter '%s'", key);
-            return false;
-        }
-    }
-    event = blk_options_get(opts, "enable");
-    if (event && (!strcmp(event, "help") || !strcmp(event, "?"))) {
-        exit(EXIT_SUCCESS);
-    }
-    if (event && *event != '-' && !strchr(event, '*')) {
-        warn_report("trace event '%s' does not exist", event);
-    }
-    return true;
-}
-
 static bool take_option(Arguments *args, int c)
 {
     switch (c) {
@@ -109,7 +81,7 @@ static bool take_option(Arguments *args, int c)
         args->format = optarg;
         return true;
     case 'T':
-        return check_trace(optarg);
+        return cli_check_trace(optarg);
     case OPT_OBJECT:
         return cli_add_object(optarg);
     case OPT_IMAGE_OPTS:

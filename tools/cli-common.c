@@ -93,6 +93,35 @@ bool cli_add_object(const char *definition)
     return false;
 }
 
+bool cli_check_trace(const char *text)
+{
+    static const char *const known[] = { "enable", "events", "file", NULL };
+    g_autoptr(BlockOptions) opts = blk_options_new();
+    Error *err = NULL;
+    const char *event;
+
+    if (!blk_options_parse(opts, text, "enable", &err)) {
+        error_report_err(err);
+        return false;
+    }
+    for (size_t i = 0; i < blk_options_count(opts); i++) {
+        const char *key = blk_options_key(opts, i);
+
+        if (!g_strv_contains(known, key)) {
+            error_report("Invalid parameter '%s'", key);
+            return false;
+        }
+    }
+    event = blk_options_get(opts, "enable");
+    if (event && (!strcmp(event, "help") || !strcmp(event, "?"))) {
+        exit(EXIT_SUCCESS);
+    }
+    if (event && *event != '-' && !strchr(event, '*')) {
+        warn_report("trace event '%s' does not exist", event);
+    }
+    return true;
+}
+
 /* --- images --- */
 
 /* NULL and a message when the option string is none. */

@@ -17,6 +17,12 @@ const char *cli_progname(void);
 /* An option --object. False and a message when it cannot be. */
 bool cli_add_object(const char *definition);
 
+/*
+ * The value of -T, --trace. There are no trace events: names match nothing, as they may in QEMU.
+ * False and a message when it is no list of trace options; exits when it asks for help.
+ */
+bool cli_check_trace(const char *text);
+
 /* --- images --- */
 
 typedef struct CliImage {

@@ -13,3 +13,9 @@ expect_err_has "Did you mean 'info'?"
 run "$img" something-else
 expect_err "$name: Command not found: something-else
 Try '$name --help' for more information"
+# No guess that is none.
+for word in '' ls cp rm - n; do
+    run "$img" "$word"
+    expect_err "$name: Command not found: $word
+Try '$name --help' for more information"
+done
