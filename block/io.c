@@ -220,6 +220,15 @@ static inline bool fua_needs_flush(const BlockDriverState *bs, BdrvRequestFlags 
                                       (flags & BDRV_REQ_WRITE_COMPRESSED));
 }
 
+/* A sync for each piece of a long write would take much longer than one flush behind it. */
+static bool is_in_pieces(const BlockDriverState *bs, QEMUIOVector *qiov, size_t qiov_offset,
+                         int64_t bytes)
+{
+    bool bounce;
+
+    return bytes > 0 && next_piece(bs, qiov, qiov_offset, bytes, &bounce) < bytes;
+}
+
 int coroutine_fn write_aligned(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                QEMUIOVector *qiov, size_t qiov_offset,
                                BdrvRequestFlags flags)
@@ -247,16 +256,24 @@ int coroutine_fn write_quietly(BlockDriverState *bs, int64_t offset, int64_t byt
     bool possible = flags & BDRV_REQ_WRITE_COMPRESSED
                         ? bs->drv->bdrv_co_pwritev_compressed_part != NULL
                         : bs->drv->bdrv_co_pwritev_part != NULL;
+    bool flush = false;
     int ret;
 
     if (!possible) {
         return -ENOTSUP;
     }
-    if (unlikely((flags & BDRV_REQ_FUA) && qatomic_read(&bs->core->flush_error))) {
-        return qatomic_read(&bs->core->flush_error);
+    if (unlikely(flags & BDRV_REQ_FUA)) {
+        ret = qatomic_read(&bs->core->flush_error);
+        if (ret < 0) {
+            return ret;
+        }
+        flush = fua_needs_flush(bs, flags) || is_in_pieces(bs, qiov, qiov_offset, bytes);
+        if (flush) {
+            flags &= ~(BdrvRequestFlags)BDRV_REQ_FUA;
+        }
     }
     ret = transfer(bs, true, offset, bytes, qiov, qiov_offset, flags);
-    return write_finish(bs, offset + bytes, ret, fua_needs_flush(bs, flags));
+    return write_finish(bs, offset + bytes, ret, flush);
 }
 
 /* --- padding --- */

@@ -143,6 +143,8 @@ int main(int argc, char **argv)
     cli_reserve_standard_descriptors();
     /* A reader that goes away must not stop a copy halfway. */
     signal(SIGPIPE, SIG_IGN);
+    /* Who asks before there is anything to tell, or a command that tells nothing: see progress.h. */
+    signal(SIGUSR1, SIG_IGN);
     error_init(argc ? argv[0] : "qemu-img-mini");
 
     if (argc < 2) {

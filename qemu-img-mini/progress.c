@@ -223,7 +223,7 @@ static void finish(bool completed, bool again)
         write_json(now, completed ? "completed" : "failed");
     }
     progress_break_line();
-    signal(SIGUSR1, SIG_DFL);
+    signal(SIGUSR1, SIG_IGN);
 }
 
 void progress_done(bool completed)

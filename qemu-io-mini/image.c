@@ -124,6 +124,8 @@ int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpe
 
 void io_close(IoSession *io)
 {
+    /* Requests that are throttled would otherwise be waited for at their rate. */
+    blk_drain_all();
     blk_unref(io->blk);
     io->blk = NULL;
     forget_open(io);

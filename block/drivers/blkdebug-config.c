@@ -196,6 +196,13 @@ static char *read_file(const char *filename, int *ret, Error **errp)
                    MAX_CONFIG_BYTES);
         return NULL;
     }
+    /* Rules behind it would be lost in silence. */
+    if (memchr(text->str, 0, text->len)) {
+        *ret = -EINVAL;
+        error_setg(errp, "Could not parse blkdebug config file: there is a byte 0 at offset %zu",
+                   strlen(text->str));
+        return NULL;
+    }
     return g_string_free(g_steal_pointer(&text), false);
 }
 
