@@ -15,12 +15,13 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t last = (offset + bytes - 1) >> s->cluster_bits;
+    uint64_t limit = c->file_bytes + s->cluster_size; /* the last cluster may be cut short */
 
     if (bytes == 0) {
         return 0;
     }
-    /* The last cluster of the file may be cut short. */
-    if (offset + bytes >= c->file_bytes + s->cluster_size) {
+    /* A damaged offset may be so large that the end of the region wraps around. */
+    if (bytes >= limit || offset >= limit - bytes) {
         qcow2_check_say("ERROR: counting reference for region exceeding the end of the file by"
                         " one cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
                         offset, bytes);
