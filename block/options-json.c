@@ -39,10 +39,14 @@ json_t *options_entry_to_json(const Entry *e)
     return value ? value : json_text(e->value);
 }
 
-/* Puts @e where its dots say; false: a part of the path is a value already. */
+/*
+ * Puts @e where its dots say, as deep as a reader goes: what remains of a longer key stays dotted, which
+ * reads the same. A value may be an empty object or list, a level of its own. False: a part of the path
+ * is a value already.
+ */
 static bool nest(json_t *root, const Entry *e)
 {
-    g_auto(GStrv) parts = g_strsplit(e->key, ".", OPTIONS_MAX_DEPTH + 2);
+    g_auto(GStrv) parts = g_strsplit(e->key, ".", OPTIONS_MAX_DEPTH - 1);
     json_t *node = root;
     size_t i;
 

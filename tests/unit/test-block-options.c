@@ -363,6 +363,25 @@ static void test_json_bounds(void)
     }
 }
 
+/* What is left of a key with more levels than a reader takes stays dotted, and reads as the same key. */
+static void test_json_deep_key(void)
+{
+    for (unsigned dots = 20; dots < 80; dots++) {
+        g_autoptr(BlockOptions) o = blk_options_new();
+        g_autoptr(BlockOptions) copy = blk_options_new();
+        g_autofree char *key = g_strnfill(dots, '.');
+        g_autofree char *text = g_strdup_printf("a%sb=1", key);
+        g_autofree char *json = NULL;
+        g_autofree char *again = NULL;
+
+        g_assert_true(blk_options_parse(o, text, NULL, &error_abort));
+        json = blk_options_to_json(o);
+        g_assert_true(blk_options_parse_json(copy, json, &error_abort));
+        again = blk_options_to_json(copy);
+        g_assert_cmpstr(json, ==, again);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -380,6 +399,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/json/bad", test_json_bad);
     g_test_add_func("/options/json/escapes", test_json_escapes);
     g_test_add_func("/options/json/large-numbers", test_json_large_numbers);
+    g_test_add_func("/options/json/deep-key-reads-back", test_json_deep_key);
     g_test_add_func("/options/json/bounds", test_json_bounds);
     return g_test_run();
 }
