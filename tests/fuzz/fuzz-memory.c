@@ -7,18 +7,6 @@
 
 #include <malloc.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAVE_ASAN 1
-#elif defined(__SANITIZE_THREAD__)
-#define HAVE_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAVE_ASAN 1
-#elif __has_feature(thread_sanitizer)
-#define HAVE_TSAN 1
-#endif
-#endif
-
 /* Bytes; not below 0 by what was allocated before. Other threads allocate as well. */
 static int64_t live;
 static bool counting;

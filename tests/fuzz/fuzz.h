@@ -16,6 +16,18 @@
 #include "block/block-driver.h"
 #include "block/block-image.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define HAVE_ASAN 1
+#elif defined(__SANITIZE_THREAD__)
+#define HAVE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAVE_ASAN 1
+#elif __has_feature(thread_sanitizer)
+#define HAVE_TSAN 1
+#endif
+#endif
+
 /* One input: whatever it does to the library, it must come back. */
 void fuzz_one(const uint8_t *data, size_t size);
 
