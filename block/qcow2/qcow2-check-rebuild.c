@@ -79,7 +79,7 @@ static int plan_blocks(Qcow2Check *c, Plan *p, uint64_t first, uint64_t *last)
 static int plan(Qcow2Check *c, Plan *p)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    uint64_t last = c->nb_clusters - 1;
+    uint64_t last = MAX(c->nb_clusters, 1) - 1; /* a file may have become empty: the header stays */
     int ret = plan_blocks(c, p, 0, &last);
 
     while (ret == 0) {

@@ -135,7 +135,8 @@ static void build_frame(Image *im, const uint8_t *head)
 {
     /* Small ones are the rule: the tables of large ones take a hundred times as long to walk. */
     static const uint8_t bits[] = {
-        9, 9, 9, 10, 12, 12, 14, 16, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10, 10, 10, 9, 9, 9, 9, 9, 10, 12, 9, 9, 9, 9, 9,
+        9, 9, 9, 10, 12, 12, 14, 16, 9, 9, 9, 9, 9, 9, 9, 9,
+        9, 10, 10, 10, 9, 9, 9, 9, 9, 10, 12, 9, 9, 9, 9, 9,
     };
     uint64_t reftable, l2, covered;
 

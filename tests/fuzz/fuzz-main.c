@@ -74,7 +74,7 @@ static void silence(void)
 
 /*
  * What takes long is checked like all else, but nothing is bred from it: as if it had reached nothing. A
- * corpus drifts to inputs that go round a loop a million times otherwise, a thousand others could run instead.
+ * corpus drifts to inputs that go round a loop a million times otherwise.
  */
 static void forget_reached(void)
 {
