@@ -272,6 +272,19 @@ int coroutine_fn qcow2_l2cache_read_past(BlockDriverState *bs, uint64_t key, uin
     return ret;
 }
 
+void qcow2_l2cache_fill(BDRVQcow2State *s, uint64_t key, const uint64_t *from)
+{
+    bool loading, dirty;
+
+    if (find_locked(&s->l2, key, &loading) < 0) {
+        int slot = pick_victim(&s->l2, key, &dirty);
+
+        if (slot >= 0) {
+            fill_slot(s, slot, key, from);
+        }
+    }
+}
+
 void qcow2_l2cache_forget(BDRVQcow2State *s, uint64_t l1_index)
 {
     unsigned bits = s->l2_bits - s->slice_bits;

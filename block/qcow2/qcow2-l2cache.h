@@ -34,6 +34,12 @@ int coroutine_fn qcow2_l2cache_read_past(BlockDriverState *bs, uint64_t key, uin
  */
 int coroutine_fn qcow2_l2cache_lock(BlockDriverState *bs, uint64_t key, unsigned *slot);
 
+/*
+ * Puts slice @key, @from as on the disk, where there is room for it: nobody need read it again.
+ * Under meta.
+ */
+void qcow2_l2cache_fill(BDRVQcow2State *s, uint64_t key, const uint64_t *from);
+
 /* Forgets the clean slices of an L1 entry, as the table behind it is another now. Under meta. */
 void qcow2_l2cache_forget(BDRVQcow2State *s, uint64_t l1_index);
 

@@ -42,9 +42,11 @@ static int coroutine_fn read_old_table(BlockDriverState *bs, uint64_t l1_index, 
 }
 
 /* Under l1_lock. */
-static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, uint64_t old)
+static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t key, uint64_t old)
 {
     BDRVQcow2State *s = bs->opaque;
+    unsigned bits = s->l2_bits - s->slice_bits;
+    uint64_t l1_index = key >> bits, part = key & ((UINT64_C(1) << bits) - 1);
     QEMU_AUTO_VFREE uint64_t *buf = qemu_try_blockalign(bs->file->bs, s->cluster_size);
     uint64_t offset;
     int64_t got;
@@ -83,6 +85,7 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, u
         qcow2_l2cache_forget(s, l1_index);
         qcow2_free_later(s, old);
     }
+    qcow2_l2cache_fill(s, key, buf + part * s->slice_words);
     qemu_mutex_unlock(&s->meta);
     if (old) {
         /* No longer an active one, and no table at all when that was the last reference. */
@@ -92,10 +95,10 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t l1_index, u
     return 0;
 }
 
-int coroutine_fn qcow2_co_l2_ensure(BlockDriverState *bs, uint64_t l1_index)
+int coroutine_fn qcow2_co_l2_ensure(BlockDriverState *bs, uint64_t key)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t entry;
+    uint64_t l1_index = key >> (s->l2_bits - s->slice_bits), entry;
     int ret = 0;
 
     g_assert(l1_index < qatomic_read(&s->l1_size));
@@ -106,7 +109,7 @@ int coroutine_fn qcow2_co_l2_ensure(BlockDriverState *bs, uint64_t l1_index)
     qemu_co_mutex_lock(&s->l1_lock);
     entry = qatomic_read(&s->l1[l1_index]);
     if (!(entry & QCOW2_OFLAG_COPIED) || !(entry & QCOW2_L1_OFFSET_MASK)) {
-        ret = replace_table(bs, l1_index, entry & QCOW2_L1_OFFSET_MASK);
+        ret = replace_table(bs, key, entry & QCOW2_L1_OFFSET_MASK);
     }
     qemu_co_mutex_unlock(&s->l1_lock);
     return ret;

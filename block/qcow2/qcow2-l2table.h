@@ -6,9 +6,10 @@
 #include "qcow2-state.h"
 
 /*
- * On return 0 the L2 table of @l1_index exists and is this image's alone, so that its slices
- * may be changed: a missing one was made, a shared one copied.
+ * On return 0 the L2 table with the slice @key exists and is this image's alone, so that its
+ * slices may be changed: a missing one was made, a shared one copied. Of a new table that slice
+ * is in the cache, unless there is no room.
  */
-int coroutine_fn qcow2_co_l2_ensure(BlockDriverState *bs, uint64_t l1_index);
+int coroutine_fn qcow2_co_l2_ensure(BlockDriverState *bs, uint64_t key);
 
 #endif

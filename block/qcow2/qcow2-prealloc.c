@@ -95,7 +95,7 @@ static int coroutine_fn map_some(BlockDriverState *bs, uint64_t guest, uint64_t 
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Extent ext;
-    int ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, guest));
+    int ret = qcow2_co_l2_ensure(bs, qcow2_slice_key(s, guest));
 
     if (ret == 0) {
         ret = qcow2_co_map(bs, guest, end - guest, &ext);

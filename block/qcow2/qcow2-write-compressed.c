@@ -251,7 +251,7 @@ static int coroutine_fn store_some(Batch *b, unsigned first, unsigned n)
     while (!qcow2_range_lock(s, &lock, cluster, cluster + n - 1)) {
         /* It has waited for whoever has the range. */
     }
-    ret = qcow2_co_l2_ensure(b->bs, qcow2_l1_index(s, guest));
+    ret = qcow2_co_l2_ensure(b->bs, qcow2_slice_key(s, guest));
     if (ret == 0) {
         ret = count_vacant(b->bs, guest, lock.last - cluster + 1);
     }

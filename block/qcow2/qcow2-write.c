@@ -403,7 +403,7 @@ static int coroutine_fn write_planned(BlockDriverState *bs, uint64_t offset, uin
     BDRVQcow2State *s = bs->opaque;
     Qcow2Extent ext;
     Plan plan;
-    int ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, offset));
+    int ret = qcow2_co_l2_ensure(bs, qcow2_slice_key(s, offset));
 
     if (ret == 0) {
         ret = qcow2_co_map_for_write(bs, offset, bytes, &ext);

@@ -200,7 +200,7 @@ static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64
         return 0;
     }
     end = MIN(end, (lock.last + 1) << s->cluster_bits);
-    ret = qcow2_co_l2_ensure(bs, qcow2_l1_index(s, offset));
+    ret = qcow2_co_l2_ensure(bs, qcow2_slice_key(s, offset));
     if (ret == 0 && s->extended && mode != ZERO_EMPTY) {
         ret = check_parts(bs, offset, end);
     }

@@ -17,6 +17,7 @@ other="cluster_free refblock_alloc_write_blocks refblock_alloc_write_table
 try() { # event once immediately
     printf '[inject-error]\nevent = "%s"\nonce = "%s"\nimmediately = "%s"\n' "$@" >conf
     qemu-img create -q -f qcow2 -o cluster_size=512 e.qcow2 16M
+    "$io" -c 'write 0 4k' e.qcow2 >/dev/null # a table to load
     run timeout 20 "$io" -c 'write 0 1M' -c 'write 8k 1k' -c 'discard 8k 32k' \
         -c 'write 30000 100' -c 'truncate 64M' -c 'write 60M 64k' -c 'read 0 128k' -c flush \
         blkdebug:conf:e.qcow2
