@@ -385,6 +385,8 @@ static int coroutine_fn take_run(BlockDriverState *bs, const char *what, const S
                                    run->count << s->cluster_bits);
 
     if (ret == 0) {
+        /* As in QEMU, which asks for a block each time, though it mostly is there. */
+        bdrv_co_debug_event(bs->file->bs, BLKDBG_REFBLOCK_ALLOC);
         ret = qcow2_raise_refcounts(bs, run->first, run->count);
     }
     if (ret == 0 && unlikely(s->overlap_unknown)) {
