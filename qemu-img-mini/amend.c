@@ -14,7 +14,7 @@ typedef struct AmendArgs {
     CliImage image;
     const char *cache;
     char *options; /* -o, joined */
-    bool force, progress, quiet;
+    bool force, quiet;
 } AmendArgs;
 
 static const CliOption amend_cli_options[] = {
@@ -39,9 +39,7 @@ static bool take_option(int c, AmendArgs *args)
         args->options = cli_add_option_list(args->options, optarg);
         return args->options;
     case 't': args->cache = optarg; break;
-    case 'p': args->progress = true; break;
     case 'q': args->quiet = true; break;
-    case CLI_OPT_PROGRESS: return progress_parse(optarg);
     case CLI_OPT_FORCE: args->force = true; break;
     default: return cli_image_option(c, &args->image);
     }
@@ -88,7 +86,7 @@ static bool amend_image(const AmendArgs *args, BlockBackend *blk)
     if (!opts) {
         return false;
     }
-    progress_begin(args->progress && !args->quiet);
+    progress_begin(args->quiet);
     int ret = bdrv_amend_options(blk_bs(blk), opts, progress_callback, NULL, args->force, &err);
     if (ret == 0) {
         ret = blk_flush(blk);

@@ -23,7 +23,6 @@ typedef struct CheckArgs {
     CliImage image;
     bool json;
     bool quiet;
-    bool progress;
     BdrvCheckMode fix;
 } CheckArgs;
 
@@ -137,14 +136,6 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CheckArgs *arg
         case 'q':
             args->quiet = true;
             break;
-        case 'p':
-            args->progress = true;
-            break;
-        case CLI_OPT_PROGRESS:
-            if (!progress_parse(optarg)) {
-                return false;
-            }
-            break;
         case CLI_OPT_OUTPUT:
             output = optarg;
             break;
@@ -214,7 +205,7 @@ static int check_image(BlockDriverState *bs, const CheckArgs *args, BdrvCheckRes
     CheckProgress progress = { .passes = args->fix ? 2 : 1 };
     int ret;
 
-    progress_begin(args->progress && !args->quiet);
+    progress_begin(args->quiet);
     bdrv_set_progress(bs, show_progress, &progress);
     ret = bdrv_check(bs, r, args->fix);
     if (ret == 0 && (r->corruptions_fixed || r->leaks_fixed)) {

@@ -10,6 +10,8 @@
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 
+#include "progress.h"
+
 #define MAX_OPTIONS 40
 
 /* --- options --- */
@@ -142,6 +144,7 @@ bool cli_image_option(int c, CliImage *image)
     case 'U': image->force_share = true; break;
     case CLI_OPT_IMAGE_OPTS: image->image_opts = true; break;
     case CLI_OPT_OBJECT: return cli_add_object(optarg);
+    default: return progress_option(c);
     }
     return true;
 }

@@ -95,8 +95,8 @@ extern const Command snapshot_command;
  */
 int cli_getopt(const Command *cmd, int argc, char **argv);
 /*
- * Takes @c, if it is one of the options of a single image, which mean the same in all
- * subcommands: -f, -U, --image-opts, --object. False and a message: its value is wrong.
+ * Takes @c, if it is one of the options that mean the same in all subcommands: -f, -U, --image-opts,
+ * --object, -p, --progress. False and a message: its value is wrong.
  */
 bool cli_image_option(int c, CliImage *image);
 /* The value of --output, NULL where it was not given. False and a message when it is wrong. */

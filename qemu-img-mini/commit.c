@@ -20,7 +20,6 @@ typedef struct Commit {
     const char *cache;
     const char *base; /* NULL: the next layer */
     bool drop;        /* the image need not be emptied */
-    bool progress;
     bool quiet;
     int64_t rate;
 } Commit;
@@ -47,9 +46,7 @@ static bool parse_option(int c, Commit *cm)
     case 't': cm->cache = optarg; break;
     case 'b': cm->base = optarg; cm->drop = true; break;
     case 'd': cm->drop = true; break;
-    case 'p': cm->progress = true; break;
     case 'q': cm->quiet = true; break;
-    case CLI_OPT_PROGRESS: return progress_parse(optarg);
     case 'r':
         cm->rate = cli_parse_size("rate limit", optarg, 0, INT64_MAX);
         return cm->rate >= 0;
@@ -119,7 +116,7 @@ static bool commit(Commit *cm, BlockBackend *blk, BlockDriverState *base)
 {
     Error *err = NULL;
 
-    progress_begin(cm->progress);
+    progress_begin(cm->quiet);
     int ret = blk_commit(blk, base, cm->rate, progress_callback, NULL, &err);
     if (ret == 0 && !cm->drop) {
         ret = blk_make_empty(blk, &err);
@@ -153,9 +150,6 @@ static int commit_run(const Command *cmd, int argc, char **argv)
         if (!parse_option(c, &cm)) {
             return EXIT_FAILURE;
         }
-    }
-    if (cm.quiet) {
-        cm.progress = false;
     }
     cm.image.filename = cli_one_filename(argc, argv);
     if (bdrv_parse_cache_mode(cm.cache, &cm.image.flags, &cm.image.writethrough) < 0) {

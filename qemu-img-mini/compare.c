@@ -85,7 +85,6 @@ struct Compare {
     bool direct; /* past the page cache */
     bool strict;
     bool quiet;
-    bool progress;
     int64_t common; /* the length of the shorter image */
     int64_t total;  /* of the longer one */
 
@@ -402,7 +401,7 @@ static int compare_images(Compare *c)
     }
     c->common = MIN(c->side[0].length, c->side[1].length);
     c->total = MAX(c->side[0].length, c->side[1].length);
-    progress_begin(c->progress && !c->quiet);
+    progress_begin(c->quiet);
     if (c->strict && c->common != c->total) {
         progress_done(false);
         say(c, "Strict mode: Image size mismatch!\n");
@@ -421,21 +420,14 @@ static int compare_run(const Command *cmd, int argc, char **argv)
 
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
-        case 'f': image[0].format = optarg; break;
         case 'F': image[1].format = optarg; break;
         case 'T': cache = optarg; break;
-        case 'p': compare.progress = true; break;
         case 'q': compare.quiet = true; break;
         case 's': compare.strict = true; break;
         case 'U': image[0].force_share = image[1].force_share = true; break;
         case CLI_OPT_IMAGE_OPTS: image[0].image_opts = image[1].image_opts = true; break;
-        case CLI_OPT_PROGRESS:
-            if (!progress_parse(optarg)) {
-                return COMPARE_OPEN_FAILED;
-            }
-            break;
-        case CLI_OPT_OBJECT:
-            if (!cli_add_object(optarg)) {
+        default:
+            if (!cli_image_option(c, &image[0])) {
                 return COMPARE_OPEN_FAILED;
             }
             break;

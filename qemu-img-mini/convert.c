@@ -39,7 +39,6 @@ typedef struct Convert {
     bool compressed;
     bool bitmaps;
     bool skip_broken_bitmaps;
-    bool progress;
     char **names;    /* of the sources, as the next one */
     HostFile *source_files;
     HostFile target_file;
@@ -127,7 +126,6 @@ static void parse_simple_option(int c, Convert *cv)
     case 'W': cv->job.in_order = false; break;
     case 't': cv->target_cache = optarg; break;
     case 'T': cv->source_cache = optarg; break;
-    case 'p': cv->progress = true; break;
     case 'q': cv->job.quiet = true; break;
     case 'U': cv->source.force_share = true; break;
     case CLI_OPT_IMAGE_OPTS: cv->source.image_opts = true; break;
@@ -158,8 +156,9 @@ static bool parse_option(int c, Convert *cv)
         return snapshot_param_check(optarg);
     case CLI_OPT_OBJECT:
         return cli_add_object(optarg);
+    case 'p':
     case CLI_OPT_PROGRESS:
-        return progress_parse(optarg);
+        return progress_option(c);
     default:
         parse_simple_option(c, cv);
         return true;
@@ -602,7 +601,7 @@ static int convert_run(const Command *cmd, int argc, char **argv)
 
     bool ok = parse_source_cache(&cv);
     if (ok) {
-        progress_begin(cv.progress && !cv.job.quiet);
+        progress_begin(cv.job.quiet);
         ok = convert(&cv);
         progress_end(ok);
     }

@@ -17,7 +17,6 @@ typedef struct CreateArgs {
     char *options; /* -o, joined */
     int64_t size;  /* bytes; -1: not given */
     bool quiet;
-    bool progress;
     bool unsafe_backing; /* -u: the backing file need not be there */
 } CreateArgs;
 
@@ -155,7 +154,7 @@ static bool create_image(const CreateArgs *args, const CreateTarget *target, Err
         fflush(stdout);
     }
     has_cluster_size = create_target_has(target, "cluster_size");
-    progress_begin(args->progress && !args->quiet);
+    progress_begin(args->quiet);
     bdrv_set_create_progress(progress_callback, NULL);
     int ret = bdrv_create(target->drv, args->filename, g_steal_pointer(&opts), errp);
     progress_end(ret >= 0);
@@ -189,14 +188,6 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CreateArgs *ar
         case 'q':
             args->quiet = true;
             break;
-        case 'p':
-            args->progress = true;
-            break;
-        case CLI_OPT_PROGRESS:
-            if (!progress_parse(optarg)) {
-                return false;
-            }
-            break;
         case 'o':
             args->options = cli_add_option_list(args->options, optarg);
             if (!args->options) {
@@ -205,6 +196,11 @@ static bool parse_args(const Command *cmd, int argc, char **argv, CreateArgs *ar
             break;
         case CLI_OPT_OBJECT:
             if (!cli_add_object(optarg)) {
+                return false;
+            }
+            break;
+        default:
+            if (!progress_option(c)) {
                 return false;
             }
             break;

@@ -26,7 +26,6 @@ typedef struct Dd {
     int64_t end;        /* of what is copied, in the source; bytes */
     int64_t start;
     bool skip_too_far;
-    bool progress;
     BlockBackend *in, *out;
     HostFile source_file, target_file;
 } Dd;
@@ -132,7 +131,7 @@ static bool copy(const Dd *dd)
     uint8_t *buf = blk_try_blockalign(dd->in, PIECE_BYTES);
     int ret = buf ? 0 : -ENOMEM;
 
-    progress_begin(dd->progress);
+    progress_begin(false);
     for (int64_t pos = dd->start, n; ret >= 0 && pos < dd->end; pos += n) {
         n = MIN(PIECE_BYTES, dd->end - pos);
         ret = blk_pread(dd->in, pos, n, buf, 0);
@@ -192,12 +191,6 @@ static int dd_run(const Command *cmd, int argc, char **argv)
     while ((c = cli_getopt(cmd, argc, argv)) != -1) {
         switch (c) {
         case 'O': dd.target.format = optarg; break;
-        case 'p': dd.progress = true; break;
-        case CLI_OPT_PROGRESS:
-            if (!progress_parse(optarg)) {
-                return EXIT_FAILURE;
-            }
-            break;
         default:
             if (!cli_image_option(c, &dd.source)) {
                 return EXIT_FAILURE;

@@ -19,7 +19,7 @@ typedef struct MeasureArgs {
     const char *format; /* of the new image */
     char *options;      /* -o, joined */
     int64_t size;       /* bytes; -1: not given */
-    bool json, progress;
+    bool json;
 } MeasureArgs;
 
 static const CliOption measure_cli_options[] = {
@@ -48,11 +48,6 @@ static bool take_option(int c, MeasureArgs *args)
     case 'o':
         args->options = cli_add_option_list(args->options, optarg);
         return args->options;
-    case 'p':
-        args->progress = true;
-        break;
-    case CLI_OPT_PROGRESS:
-        return progress_parse(optarg);
     case 'l':
         args->snapshot = optarg;
         return snapshot_param_check(optarg);
@@ -153,7 +148,7 @@ static bool measure(const MeasureArgs *args, BlockDriver *drv, BlockOptions *opt
     Error *err = NULL;
     int ret;
 
-    progress_begin(args->progress);
+    progress_begin(false);
     if (source) {
         bdrv_set_progress(source, progress_callback, NULL);
     }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+
+#include "cli.h"
 
 /* Microseconds, as g_get_monotonic_time(). */
 #define TERMINAL_INTERVAL (G_USEC_PER_SEC / 10)
@@ -39,6 +42,7 @@ static struct {
     int64_t last_time;
 } json = { .fd = -1 };
 
+static bool wanted; /* -p */
 static volatile sig_atomic_t asked;
 
 static void on_sigusr1(int sig)
@@ -46,7 +50,8 @@ static void on_sigusr1(int sig)
     asked = 1;
 }
 
-bool progress_parse(const char *arg)
+/* The argument of --progress. */
+static bool parse_json_fd(const char *arg)
 {
     const char *digits = arg + strlen("json:");
     char *end;
@@ -66,13 +71,22 @@ bool progress_parse(const char *arg)
     return true;
 }
 
-void progress_begin(bool shown)
+bool progress_option(int c)
+{
+    if (c == CLI_OPT_PROGRESS) {
+        return parse_json_fd(optarg);
+    }
+    wanted |= c == 'p';
+    return true;
+}
+
+void progress_begin(bool quiet)
 {
     struct sigaction action = { .sa_handler = on_sigusr1, .sa_flags = SA_RESTART };
 
     memset(&progress, 0, sizeof(progress));
-    progress.shown = shown;
-    progress.terminal = shown && isatty(STDOUT_FILENO);
+    progress.shown = wanted && !quiet;
+    progress.terminal = progress.shown && isatty(STDOUT_FILENO);
     progress.start = g_get_monotonic_time();
     sigaction(SIGUSR1, &action, NULL);
     progress_update(0, 0);

@@ -25,10 +25,10 @@
 #define CLI_PROGRESS_OPTION                                                                \
     { CLI_OPT_PROGRESS, "progress", "json:FD", "progress as lines of JSON to this descriptor" }
 
-/* The argument of --progress. False and a message when it is none. */
-bool progress_parse(const char *arg);
-/* @shown: -p and not -q. */
-void progress_begin(bool shown);
+/* The options above, with getopt's optarg. False and a message: the value of --progress is wrong. */
+bool progress_option(int c);
+/* @quiet: -q; it outdoes -p. */
+void progress_begin(bool quiet);
 /* The user wants to see it, so it is worth some time to find out how much there is to do. */
 bool progress_is_shown(void);
 /* @done of @total bytes of work are done. Cheap enough for every request. */

@@ -32,7 +32,6 @@ typedef struct Rebase {
     const char *backing; /* -b; NULL: not given */
     const char *format;  /* -F */
     bool unsafe;
-    bool progress;
     bool quiet;
     bool force_share;
 
@@ -68,10 +67,8 @@ static bool parse_option(int c, Rebase *r)
     case 'u': r->unsafe = true; break;
     case 't': r->cache = optarg; break;
     case 'T': r->backing_cache = optarg; break;
-    case 'p': r->progress = true; break;
     case 'q': r->quiet = true; break;
     case 'U': r->force_share = true; break;
-    case CLI_OPT_PROGRESS: return progress_parse(optarg);
     default: return cli_image_option(c, &r->image);
     }
     return true;
@@ -376,9 +373,6 @@ static int rebase_run(const Command *cmd, int argc, char **argv)
             return EXIT_FAILURE;
         }
     }
-    if (r.quiet) {
-        r.progress = false;
-    }
     r.image.filename = cli_one_filename(argc, argv);
     if (!r.unsafe && !r.backing) {
         cli_usage_error("Must specify backing file (-b) or use unsafe mode (-u)");
@@ -386,7 +380,7 @@ static int rebase_run(const Command *cmd, int argc, char **argv)
     if (!parse_cache_modes(&r)) {
         return EXIT_FAILURE;
     }
-    progress_begin(r.progress);
+    progress_begin(r.quiet);
     r.blk = cli_open_image(&r.image);
     if (r.blk) {
         r.bs = bdrv_skip_filters(blk_bs(r.blk));

@@ -17,7 +17,6 @@ typedef struct ResizeArgs {
     PreallocMode prealloc;
     bool shrink;
     bool quiet;
-    bool progress;
     int sign;      /* +1, -1: relative to the present size; 0: absolute */
     uint64_t size; /* bytes */
 } ResizeArgs;
@@ -70,14 +69,6 @@ static bool parse_options(const Command *cmd, int argc, char **argv, ResizeArgs 
                 return false;
             }
             break;
-        case 'p':
-            args->progress = true;
-            break;
-        case CLI_OPT_PROGRESS:
-            if (!progress_parse(optarg)) {
-                return false;
-            }
-            break;
         case CLI_OPT_SHRINK:
             args->shrink = true;
             break;
@@ -121,7 +112,7 @@ static bool truncate_image(const ResizeArgs *args, BlockBackend *blk, int64_t si
     Error *err = NULL;
     int ret;
 
-    progress_begin(args->progress && !args->quiet);
+    progress_begin(args->quiet);
     bdrv_set_progress(blk_bs(blk), progress_callback, NULL);
     /* To the very byte: whoever asks for a size wants that one. */
     ret = blk_truncate(blk, size, true, args->prealloc, 0, &err);
