@@ -120,3 +120,56 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     }
     return ret < 0 ? ret : flush_children(bs);
 }
+
+/* --- before the end --- */
+
+typedef struct FinishCall {
+    CoCall call;
+    BlockDriverState *bs;
+    Error **errp;
+} FinishCall;
+
+/* From the top: what a node writes goes to its children. */
+static int coroutine_fn finish_node(BlockDriverState *bs, Error **errp)
+{
+    int ret = 0;
+
+    if (!bs->read_only) {
+        if (bs->drv->bdrv_co_finish_writing) {
+            ret = bs->drv->bdrv_co_finish_writing(bs, errp);
+        } else {
+            ret = bdrv_co_flush(bs);
+            if (ret < 0) {
+                error_setg_errno(errp, -ret, "Could not flush '%s'", bs->filename);
+            }
+        }
+    }
+    for (guint i = 0; i < bs->core->children->len && ret == 0; i++) {
+        ret = finish_node(bdrv_child_at(bs->core->children, i)->bs, errp);
+    }
+    return ret;
+}
+
+static void coroutine_fn call_finish(CoCall *call)
+{
+    FinishCall *f = container_of(call, FinishCall, call);
+
+    call->ret = finish_node(f->bs, f->errp);
+}
+
+int blk_finish_writing(BlockBackend *blk, Error **errp)
+{
+    ERRP_GUARD();
+    FinishCall f = { .call.fn = call_finish, .bs = blk_bs(blk), .errp = errp };
+    int ret = 0;
+
+    blk_drained_begin(blk);
+    if (f.bs) {
+        ret = co_call(&f.call);
+    }
+    blk_drained_end(blk);
+    if (ret < 0 && !*errp) {
+        error_setg_errno(errp, -ret, "Could not write '%s' out", f.bs->filename);
+    }
+    return ret;
+}

@@ -88,17 +88,12 @@ static bool amend_image(const AmendArgs *args, BlockBackend *blk)
     }
     progress_begin(args->quiet);
     int ret = bdrv_amend_options(blk_bs(blk), opts, progress_callback, NULL, args->force, &err);
-    if (ret == 0) {
-        ret = blk_flush(blk);
-        if (ret < 0) {
-            error_setg_errno(&err, -ret, "Could not write the image out");
-        }
-    }
-    progress_end(ret == 0);
+    bool ok = ret == 0 && cli_finish_image(blk);
+    progress_end(ok);
     if (ret < 0) {
         error_report_err(err);
     }
-    return ret == 0;
+    return ok;
 }
 
 static int amend_run(const Command *cmd, int argc, char **argv)

@@ -338,7 +338,11 @@ static int bench_run(const Command *cmd, int argc, char **argv)
     if (!blk && (args.image.flags & BDRV_O_NATIVE_AIO) && !(args.image.flags & BDRV_O_NOCACHE)) {
         cli_hint("Native AIO goes with '-t none' or '-t directsync'");
     }
-    return blk ? bench_image(blk, &args) : EXIT_FAILURE;
+    if (!blk) {
+        return EXIT_FAILURE;
+    }
+    int status = bench_image(blk, &args);
+    return status == EXIT_SUCCESS && !cli_finish_image(blk) ? EXIT_FAILURE : status;
 }
 
 const Command bench_command = {

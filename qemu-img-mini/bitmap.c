@@ -224,7 +224,7 @@ static int run_with(const BitmapArgs *args)
         }
     }
     status = carry_out_all(args, blk_bs(blk), blk_bs(source ? source : blk));
-    return bitmap_store(blk_bs(blk)) ? status : EXIT_FAILURE;
+    return bitmap_store(blk_bs(blk)) && cli_finish_image(blk) ? status : EXIT_FAILURE;
 }
 
 static int bitmap_run(const Command *cmd, int argc, char **argv)

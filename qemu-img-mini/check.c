@@ -200,8 +200,9 @@ static int exit_code(int ret, const BdrvCheckResult *r)
 }
 
 /* 0 when the check could be made; @r is how the image is now. */
-static int check_image(BlockDriverState *bs, const CheckArgs *args, BdrvCheckResult *r)
+static int check_image(BlockBackend *blk, const CheckArgs *args, BdrvCheckResult *r)
 {
+    BlockDriverState *bs = blk_bs(blk);
     CheckProgress progress = { .passes = args->fix ? 2 : 1 };
     int ret;
 
@@ -213,6 +214,9 @@ static int check_image(BlockDriverState *bs, const CheckArgs *args, BdrvCheckRes
         ret = check_again(bs, r, !args->json && !args->quiet);
     }
     bdrv_set_progress(bs, NULL, NULL);
+    if (ret == 0 && !cli_finish_image(blk)) {
+        ret = -EIO;
+    }
     progress_end(ret == 0);
     return ret;
 }
@@ -230,7 +234,7 @@ static int check_run(const Command *cmd, int argc, char **argv)
     if (!blk) {
         return EXIT_FAILURE;
     }
-    ret = check_image(blk_bs(blk), &args, &r);
+    ret = check_image(blk, &args, &r);
     if (ret == -ENOTSUP) {
         error_report("This image format does not support checks");
         return EXIT_NO_CHECKS;

@@ -126,18 +126,15 @@ static bool commit(Commit *cm, BlockBackend *blk, BlockDriverState *base)
             ret = 0;
         }
     }
-    progress_end(ret == 0);
+    bool ok = ret == 0 && bitmap_store(base) && cli_finish_image(blk);
+    progress_end(ok);
     if (ret < 0) {
         error_report_err(err);
-        return false;
     }
-    if (!bitmap_store(base)) {
-        return false;
-    }
-    if (!cm->quiet) {
+    if (ok && !cm->quiet) {
         printf("Image committed.\n");
     }
-    return true;
+    return ok;
 }
 
 static int commit_run(const Command *cmd, int argc, char **argv)

@@ -539,7 +539,8 @@ static bool fill_target(Convert *cv)
     bool ok = (cv->skip_create || create_target(cv)) && open_target(cv) &&
               (!cv->bitmaps || bitmaps_can_be_stored(blk_bs(cv->job.target))) && copy(cv) &&
               (!cv->bitmaps || bitmaps_copy(blk_bs(cv->job.sources[0].blk),
-                                            blk_bs(cv->job.target), cv->skip_broken_bitmaps));
+                                            blk_bs(cv->job.target), cv->skip_broken_bitmaps)) &&
+              cli_finish_image(cv->job.target);
     blk_unref(cv->job.target);
     target_guard_end();
     return ok;

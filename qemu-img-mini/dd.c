@@ -159,8 +159,9 @@ static bool copy(const Dd *dd)
                          strerror(-ret));
         }
     }
-    progress_end(ret >= 0);
-    return ret >= 0;
+    bool ok = ret >= 0 && cli_finish_image(dd->out);
+    progress_end(ok);
+    return ok;
 }
 
 static bool fill_target(Dd *dd, const CreateTarget *create)

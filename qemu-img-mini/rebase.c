@@ -350,7 +350,7 @@ static bool rebase(Rebase *r)
     }
     bool ok = r->unsafe || (open_old(r) && open_new(r) && prepare_layer(r, &r->old) &&
                             prepare_layer(r, &r->new) && copy_all(r));
-    return ok && change_name(r);
+    return ok && change_name(r) && cli_finish_image(r->blk);
 }
 
 static void clean_up(Rebase *r)

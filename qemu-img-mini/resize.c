@@ -117,11 +117,12 @@ static bool truncate_image(const ResizeArgs *args, BlockBackend *blk, int64_t si
     /* To the very byte: whoever asks for a size wants that one. */
     ret = blk_truncate(blk, size, true, args->prealloc, 0, &err);
     bdrv_set_progress(blk_bs(blk), NULL, NULL);
-    progress_end(ret >= 0);
+    bool ok = ret >= 0 && cli_finish_image(blk);
+    progress_end(ok);
     if (ret < 0) {
         error_report_err(err);
     }
-    return ret >= 0;
+    return ok;
 }
 
 static int resize_image(const ResizeArgs *args, BlockBackend *blk)
@@ -182,10 +183,6 @@ static int resize_run(const Command *cmd, int argc, char **argv)
         return EXIT_FAILURE;
     }
     int status = resize_image(&args, blk);
-    if (status == EXIT_SUCCESS && blk_flush(blk) < 0) {
-        error_report("Could not write the image out");
-        status = EXIT_FAILURE;
-    }
     blk_unref(blk);
     return status;
 }

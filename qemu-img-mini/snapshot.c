@@ -153,7 +153,11 @@ static int snapshot_run(const Command *cmd, int argc, char **argv)
         return EXIT_FAILURE;
     }
     g_autoptr(BlockBackend) blk = cli_open_image(&args.image);
-    return blk ? act(blk_bs(blk), &args) : EXIT_FAILURE;
+    if (!blk) {
+        return EXIT_FAILURE;
+    }
+    int status = act(blk_bs(blk), &args);
+    return status == EXIT_SUCCESS && !cli_finish_image(blk) ? EXIT_FAILURE : status;
 }
 
 const Command snapshot_command = {

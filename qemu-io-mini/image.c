@@ -122,13 +122,17 @@ int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpe
     return 0;
 }
 
-void io_close(IoSession *io)
+int io_close(IoSession *io)
 {
+    bool ok;
+
     /* Requests that are throttled would otherwise be waited for at their rate. */
     blk_drain_all();
+    ok = !io->blk || cli_finish_image(io->blk);
     blk_unref(io->blk);
     io->blk = NULL;
     forget_open(io);
+    return ok ? 0 : -EIO;
 }
 
 /* --- the commands --- */
@@ -185,8 +189,7 @@ const IoCommand io_open_command = {
 
 static int run_close(const IoCommand *cmd, IoSession *io, int argc, char **argv)
 {
-    io_close(io);
-    return 0;
+    return io_close(io);
 }
 
 const IoCommand io_close_command = {

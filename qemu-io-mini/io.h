@@ -70,8 +70,8 @@ int io_open(IoSession *io, const char *filename, BlockOptions *opts, const IoOpe
 /* The same without a message of its own, and without a look at what is open. */
 int io_open_quietly(IoSession *io, const char *filename, BlockOptions *opts,
                     const IoOpenArgs *args, Error **errp);
-/* Waits for requests. */
-void io_close(IoSession *io);
+/* Waits for requests. Negative and a message: not all that was written is on the disk. */
+int io_close(IoSession *io);
 /* Adds an option string to *@opts, which is made if it is NULL. False and a message. */
 bool io_add_options(BlockOptions **opts, const char *text, const char *implied_key);
 

@@ -198,7 +198,9 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     ret = args.commands->len ? run_commands(&io, args.commands) : io_run_stdin(&io);
-    io_close(&io);
+    if (io_close(&io) < 0) {
+        ret = -EIO;
+    }
     g_ptr_array_free(args.commands, true);
     return cli_finish_stdout(ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

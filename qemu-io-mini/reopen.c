@@ -255,9 +255,9 @@ static int open_anew(IoSession *io, const ReopenArgs *args)
         /* Not to be guessed again; a guess of raw stays under suspicion. */
         blk_options_set_default(wanted, "driver", bdrv_get_format_name(blk_bs(io->blk)));
     }
-    io_close(io);
+    int closed = io_close(io);
     if (io_open_quietly(io, filename, g_steal_pointer(&wanted), &args->open, &err) == 0) {
-        return 0;
+        return closed;
     }
     error_report_err(err);
     if (io_open_quietly(io, filename, g_steal_pointer(&old), &old_args, &again) < 0) {

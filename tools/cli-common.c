@@ -190,6 +190,17 @@ BlockBackend *cli_open_image(const CliImage *image)
     return blk;
 }
 
+bool cli_finish_image(BlockBackend *blk)
+{
+    Error *err = NULL;
+
+    if (blk_finish_writing(blk, &err) == 0) {
+        return true;
+    }
+    error_report_err(err);
+    return false;
+}
+
 /* --- messages --- */
 
 void cli_hint(const char *fmt, ...)

@@ -48,6 +48,11 @@ bool cli_parse_aio(const char *mode, int *flags);
 
 /* NULL and a message on failure. */
 BlockBackend *cli_open_image(const CliImage *image);
+/*
+ * Before an image that was written to is closed: all of it is on the disk. False and a message when it
+ * is not: then the command has failed.
+ */
+bool cli_finish_image(BlockBackend *blk);
 
 /* --- messages --- */
 

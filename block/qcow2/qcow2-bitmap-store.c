@@ -357,6 +357,7 @@ int coroutine_fn qcow2_co_store_dirty_bitmaps(BlockDriverState *bs, Error **errp
     qemu_co_mutex_lock(&s->wb_lock);
     qemu_co_mutex_lock(&s->l1_lock);
     ret = store_locked(bs, errp);
+    s->close_told |= ret < 0;
     qemu_co_mutex_unlock(&s->l1_lock);
     qemu_co_mutex_unlock(&s->wb_lock);
     return ret;

@@ -379,11 +379,10 @@ static int preallocate(const CreateJob *job, Error **errp)
     }
     bdrv_set_progress(blk_bs(blk), bdrv_report_create_progress, NULL);
     ret = qcow2_preallocate(blk_bs(blk), mode);
-    if (ret == 0) {
-        ret = blk_flush(blk);
-    }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not preallocate the image");
+    } else {
+        ret = blk_finish_writing(blk, errp);
     }
     blk_unref(blk);
     return ret;

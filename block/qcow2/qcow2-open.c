@@ -607,64 +607,92 @@ int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **e
 typedef struct CloseCall {
     CoCall call;
     BlockDriverState *bs;
+    Error *err;
 } CloseCall;
 
-/* Who has to know whether bitmaps were stored does it before: bdrv_store_dirty_bitmaps(). */
-static void coroutine_fn store_bitmaps(BlockDriverState *bs)
+/* What is left when all data has been flushed: freed clusters, the mark of lazy refcounts. */
+static int coroutine_fn write_all(BlockDriverState *bs)
 {
-    Error *err = NULL;
+    int ret = qcow2_co_writeback_all(bs);
 
-    if (qcow2_co_store_dirty_bitmaps(bs, &err) < 0) {
-        error_reportf_err(err, "Lost persistent bitmaps during inactivation of node '%s': ",
-                          bdrv_get_node_name(bs));
+    if (ret == 0) {
+        ret = qcow2_co_lazy_end(bs);
     }
-}
-
-static void coroutine_fn write_all(CoCall *call)
-{
-    BlockDriverState *bs = container_of(call, CloseCall, call)->bs;
-
-    store_bitmaps(bs);
-    call->ret = qcow2_co_writeback_all(bs);
-    if (call->ret == 0) {
-        call->ret = qcow2_co_lazy_end(bs);
-    }
-    if (call->ret == 0) {
+    if (ret == 0) {
         qcow2_file_end_trim(bs);
     }
+    return ret;
 }
 
-/* The image is as it was at the last flush; nobody is left to return the error to. */
-static void report_unwritten(const BDRVQcow2State *s, int ret)
+/* What of the metadata is still as it was at the last flush; NULL: none. */
+static const char *unwritten(const BDRVQcow2State *s)
 {
-    bool refcounts = s->rc.table_dirty;
     GHashTableIter iter;
     void *block;
 
     if (s->l2.dirty->len || s->any_l1_dirty) {
-        error_report("Failed to flush the L2 table cache: %s", strerror(-ret));
+        return "Failed to flush the L2 table cache";
     }
     g_hash_table_iter_init(&iter, s->rc.blocks);
-    while (!refcounts && g_hash_table_iter_next(&iter, NULL, &block)) {
-        refcounts = ((Qcow2RefBlock *)block)->dirty;
+    while (g_hash_table_iter_next(&iter, NULL, &block)) {
+        if (((Qcow2RefBlock *)block)->dirty) {
+            return "Failed to flush the refcount block cache";
+        }
     }
-    if (refcounts) {
-        error_report("Failed to flush the refcount block cache: %s", strerror(-ret));
+    return s->rc.table_dirty ? "Failed to flush the refcount block cache" : NULL;
+}
+
+/* Whoever has to know of errors calls it before the image is closed. */
+int coroutine_fn qcow2_co_finish_writing(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret, rest, stored;
+
+    if (!s->writable || (qatomic_read(&s->corrupt) && qatomic_read(&s->corruption_reported))) {
+        return 0; /* nothing is written any more, and who wrote has been told so */
     }
+    if (qatomic_read(&s->corrupt)) {
+        error_setg_errno(errp, EIO, "Could not write the image out");
+        return -EIO;
+    }
+    ret = bdrv_co_flush(bs);
+    stored = qcow2_co_store_dirty_bitmaps(bs, errp);
+    if (stored < 0) {
+        error_prepend(errp, "Lost persistent bitmaps during inactivation of node '%s': ",
+                      bdrv_get_node_name(bs));
+    }
+    /* The rest does not depend on that. */
+    rest = write_all(bs);
+    ret = ret < 0 ? ret : rest;
+    if (ret < 0 && stored == 0) {
+        error_setg_errno(errp, -ret, "%s",
+                         unwritten(s) ?: "Could not write the image out");
+    }
+    s->close_told |= ret < 0;
+    return stored < 0 ? stored : ret;
+}
+
+static void coroutine_fn call_close(CoCall *call)
+{
+    CloseCall *cc = container_of(call, CloseCall, call);
+
+    call->ret = qcow2_co_finish_writing(cc->bs, &cc->err);
 }
 
 void qcow2_close(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
-    CloseCall cc = { .call.fn = write_all, .bs = bs };
+    CloseCall cc = { .call.fn = call_close, .bs = bs };
+    bool told = s->close_told || qatomic_read(&s->corrupt);
+    int ret = co_call(&cc.call);
 
-    if (s->writable && !qatomic_read(&s->corrupt)) {
-        /* What the user wrote was flushed and its errors told; this is for freed clusters. */
-        co_call(&cc.call);
-        if (cc.call.ret < 0) {
-            report_unwritten(s, cc.call.ret);
-        }
+    if (ret < 0 && !cc.err) {
+        error_setg_errno(&cc.err, -ret, "Could not write the image out");
     }
+    if (ret < 0 && !told) {
+        error_report_err(g_steal_pointer(&cc.err));
+    }
+    error_free(cc.err);
     qcow2_cache_clean_stop(bs);
     free_state(bs);
 }

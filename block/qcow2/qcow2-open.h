@@ -7,5 +7,6 @@
 
 int qcow2_open(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp);
 void qcow2_close(BlockDriverState *bs);
+int coroutine_fn qcow2_co_finish_writing(BlockDriverState *bs, Error **errp);
 
 #endif

@@ -96,6 +96,7 @@ BlockDriver bdrv_qcow2 = {
     .bdrv_probe = qcow2_probe,
     .bdrv_open = qcow2_open,
     .bdrv_close = qcow2_close,
+    .bdrv_co_finish_writing = qcow2_co_finish_writing,
     .bdrv_refresh_limits = qcow2_refresh_limits,
     .bdrv_co_create_opts = qcow2_co_create_opts,
     .create_opts = qcow2_create_options,

@@ -55,6 +55,13 @@ void blk_ref(BlockBackend *blk);
  * one's help when another thread drops it. NULL is fine.
  */
 void blk_unref(BlockBackend *blk);
+/*
+ * Writes what the image and the layers below it that are open for writing would only write when
+ * they are closed (metadata, bitmaps, that nobody uses it), and flushes them. blk_unref() has nobody
+ * to return errors to: who has to know whether all is on the disk calls this before. The image can be
+ * used on. Drains; any thread, not in a coroutine. 0, or -errno with @errp.
+ */
+int blk_finish_writing(BlockBackend *blk, Error **errp);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockBackend, blk_unref)
 
 /*

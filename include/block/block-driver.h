@@ -112,6 +112,12 @@ struct BlockDriver {
     int (*bdrv_open)(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp);
     /* Drained before; errors of the last writes have been reported by a flush. */
     void (*bdrv_close)(BlockDriverState *bs);
+    /*
+     * Writes to the children, which the core then flushes, what bdrv_close would: unless there are more
+     * requests, that has nothing left to write. Drained before. 0, or -errno with @errp; bdrv_close
+     * does not tell of it again.
+     */
+    int coroutine_fn (*bdrv_co_finish_writing)(BlockDriverState *bs, Error **errp);
     /* Fills bs->bl; it comes with the limits of bs->file (or defaults) set. */
     void (*bdrv_refresh_limits)(BlockDriverState *bs, Error **errp);
     /* 0 or -errno with @errp; "size" in @opts. */

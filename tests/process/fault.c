@@ -60,8 +60,7 @@ static void judge_success(Session *t, const Fault *f, const char *usual)
     const Scenario *sc = t->scenario;
     Place *p = &t->place;
 
-    /* Closing a qcow2 image flushes once more, after all that the user wanted is durable. */
-    if (f->kind == HOOK_SYNC && (sc->raw || p->hook->count > p->hook->at)) {
+    if (f->kind == HOOK_SYNC && p->hook->count >= p->hook->at) {
         place_find(p, "a flush fails and the command succeeds");
     }
     if (sc->reads_only && !sc->may_be_less && strcmp(usual, p->run.out)) {
@@ -131,7 +130,7 @@ static uint32_t count_calls(Session *t, uint32_t kind, char **out)
     return t->place.hook->count;
 }
 
-void fault_scenario(Session *t, const Scenario *sc, int at, int most)
+void fault_scenario(Session *t, const Scenario *sc, const char *name, int at, int most)
 {
     uint32_t counts[G_N_ELEMENTS(faults)], total = 0, number = 0;
     g_autofree char *usual = NULL;
@@ -144,6 +143,9 @@ void fault_scenario(Session *t, const Scenario *sc, int at, int most)
         total += counts[i];
     }
     for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
+        if (name && strcmp(name, faults[i].name)) {
+            continue;
+        }
         for (uint32_t n = 1; n <= counts[i] && !session_is_over(t); n++, number++) {
             /* Of all @total faults, @most, and others each time. */
             bool chosen = !most || ((uint64_t)(number + t->seed) * most) % total < (unsigned)most;

@@ -12,7 +12,7 @@
 #include "qemu/main-loop.h"
 
 static char **only;
-static char *keep_dir;
+static char *keep_dir, *fault_option;
 static gint64 seed_option = -1;
 static gint count_option, seconds_option, at_option;
 static gboolean every_option, verbose_option, list_option;
@@ -25,6 +25,7 @@ static const GOptionEntry entries[] = {
       "N" },
     { "seconds", 't', 0, G_OPTION_ARG_INT, &seconds_option, "ends after this time", "N" },
     { "at", 0, 0, G_OPTION_ARG_INT, &at_option, "only the fault at this call", "N" },
+    { "fault", 0, 0, G_OPTION_ARG_STRING, &fault_option, "only faults of this name", "NAME" },
     { "every", 0, 0, G_OPTION_ARG_NONE, &every_option, "every call fails once, of each kind", NULL },
     { "keep", 0, 0, G_OPTION_ARG_FILENAME, &keep_dir, "images of findings are kept below", "DIR" },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &verbose_option, "a line for each run", NULL },
@@ -284,7 +285,7 @@ int main(int argc, char **argv)
 
         for (size_t i = 0; i < n_scenarios && !session_is_over(&t); i++) {
             if (is_chosen(&scenarios[i])) {
-                fault_scenario(&t, &scenarios[i], at_option, most);
+                fault_scenario(&t, &scenarios[i], fault_option, at_option, most);
             }
         }
         printf("fault: %d faults, %d findings\n", t.runs, t.findings);

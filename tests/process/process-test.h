@@ -26,8 +26,8 @@ bool session_is_over(const Session *t);
 
 /*
  * Lets calls of the scenario's command fail; @most: faults at most, evenly spread, 0: every
- * call. @at: only this call, or 0.
+ * call. @name: only this fault, or NULL. @at: only this call, or 0.
  */
-void fault_scenario(Session *t, const Scenario *sc, int at, int most);
+void fault_scenario(Session *t, const Scenario *sc, const char *name, int at, int most);
 
 #endif

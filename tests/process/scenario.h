@@ -18,7 +18,6 @@ typedef struct Scenario {
     const char *already;
     bool reads_only;                /* stdout is what matters */
     bool fresh;                     /* begins with an image that nothing was written to: reset */
-    bool raw;                       /* nothing is left to be written when the image is closed */
     bool may_be_less;               /* stdout says less when something cannot be found out */
 } Scenario;
 

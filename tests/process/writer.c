@@ -152,7 +152,7 @@ int main(int argc, char **argv)
     while (w.running) {
         aio_poll(qemu_get_current_aio_context(), true);
     }
-    ret = blk_flush(w.blk);
+    ret = blk_finish_writing(w.blk, NULL);
     w.log->closed = ret == 0;
     blk_unref(w.blk);
     g_rand_free(w.random);
