@@ -10,6 +10,7 @@
 #include "block/block-image.h"
 #include "block/dirty-bitmap.h"
 #include "bitmap-copy.h"
+#include "progress.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 
@@ -38,6 +39,8 @@ static const CliOption bitmap_cli_options[] = {
     { 'F', "source-format", "FMT", "format of that image (default: look)" },
     { 'g', "granularity", "SIZE", "with --add: bytes of the disk for each bit, a power of two" },
     CLI_FORMAT_OPTION,
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     CLI_IMAGE_OPTS_OPTION,
     CLI_OBJECT_OPTION,
     {},
@@ -134,6 +137,8 @@ static int carry_out_all(const BitmapArgs *args, BlockDriverState *bs, BlockDriv
             status = EXIT_FAILURE;
             break;
         }
+        /* What is left is the storing. */
+        progress_update(i + 1, args->actions->len + 1);
     }
     return status;
 }
@@ -151,17 +156,15 @@ static bool take_option(int c, BitmapArgs *args)
     case 'F':
         args->source.format = optarg;
         break;
-    case 'f':
-        args->image.format = optarg;
-        break;
     case 'g':
         args->granularity = cli_parse_size("granularity", optarg, 0, INT64_MAX);
         return args->granularity >= 0;
+    case 'f':
+    case 'p':
     case CLI_OPT_IMAGE_OPTS:
-        args->image.image_opts = true;
-        break;
     case CLI_OPT_OBJECT:
-        return cli_add_object(optarg);
+    case CLI_OPT_PROGRESS:
+        return cli_image_option(c, &args->image);
     default:
         args->add |= c == CLI_OPT_BITMAP_ADD;
         args->merge |= c == CLI_OPT_BITMAP_MERGE;
@@ -223,8 +226,13 @@ static int run_with(const BitmapArgs *args)
             return EXIT_FAILURE;
         }
     }
+    progress_begin(false);
     status = carry_out_all(args, blk_bs(blk), blk_bs(source ? source : blk));
-    return bitmap_store(blk_bs(blk)) && cli_finish_image(blk) ? status : EXIT_FAILURE;
+    if (!bitmap_store(blk_bs(blk)) || !cli_finish_image(blk)) {
+        status = EXIT_FAILURE;
+    }
+    progress_end(status == EXIT_SUCCESS);
+    return status;
 }
 
 static int bitmap_run(const Command *cmd, int argc, char **argv)

@@ -10,7 +10,7 @@
  * With --progress=json:FD programs get lines of JSON, twice a second and at the end:
  * {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
  * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in
- * bytes of work (steps of an amend), rate and seconds-left when there is something to tell.
+ * bytes of work (steps of an amend or a bitmap), rate and seconds-left when there is something to tell.
  * Main thread only; one progress at a time.
  */
 #ifndef IMG_PROGRESS_H

@@ -11,6 +11,7 @@
 
 #include "block/block-image.h"
 #include "block/snapshot.h"
+#include "progress.h"
 #include "qemu/error-report.h"
 #include "snapshot-list.h"
 
@@ -26,6 +27,7 @@ typedef struct SnapshotArgs {
     CliImage image;
     Action action;
     const char *name;
+    bool quiet;
 } SnapshotArgs;
 
 static const CliOption snapshot_cli_options[] = {
@@ -35,6 +37,8 @@ static const CliOption snapshot_cli_options[] = {
     { 'a', NULL, "SNAPSHOT", "apply it: the disk becomes what it was then" },
     { 'd', NULL, "NAME", "delete it" },
     CLI_FORMAT_OPTION,
+    CLI_SHOW_PROGRESS_OPTION,
+    CLI_PROGRESS_OPTION,
     { 'q', "quiet", NULL, "say nothing but errors" },
     CLI_FORCE_SHARE_OPTION,
     CLI_IMAGE_OPTS_OPTION,
@@ -132,7 +136,8 @@ static bool parse_args(const Command *cmd, int argc, char **argv, SnapshotArgs *
             set_action(args, c);
             break;
         case 'q':
-            break; /* it never says anything but errors */
+            args->quiet = true;
+            break;
         default:
             if (!cli_image_option(c, &args->image)) {
                 return false;
@@ -156,8 +161,15 @@ static int snapshot_run(const Command *cmd, int argc, char **argv)
     if (!blk) {
         return EXIT_FAILURE;
     }
-    int status = act(blk_bs(blk), &args);
-    return status == EXIT_SUCCESS && !cli_finish_image(blk) ? EXIT_FAILURE : status;
+    if (args.action == ACTION_NONE || args.action == ACTION_LIST) {
+        return act(blk_bs(blk), &args);
+    }
+    progress_begin(args.quiet);
+    bdrv_set_progress(blk_bs(blk), progress_callback, NULL);
+    bool ok = act(blk_bs(blk), &args) == EXIT_SUCCESS && cli_finish_image(blk);
+    bdrv_set_progress(blk_bs(blk), NULL, NULL);
+    progress_end(ok);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 const Command snapshot_command = {

@@ -170,6 +170,7 @@ static int coroutine_fn create_locked(BlockDriverState *bs, QEMUSnapshotInfo *in
     choose_id(snapshots, info->id_str, sizeof(info->id_str));
     fill_in(s, &sn, info);
     g_array_append_val(snapshots, sn);
+    qcow2_walk_expect(bs, s->l1_size * UINT64_C(2)); /* references, then flags */
     ret = qcow2_co_raise_tree(bs, s->l1, s->l1_size, &c->unclean);
     if (ret == 0) {
         ret = enter_snapshot(bs, snapshots, c);

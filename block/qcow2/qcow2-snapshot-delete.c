@@ -56,6 +56,7 @@ static int coroutine_fn delete_at(BlockDriverState *bs, GArray *snapshots, guint
         error_setg_errno(errp, -ret, "Failed to remove snapshot from snapshot list");
         return ret;
     }
+    qcow2_walk_expect(bs, (uint64_t)l1_size + s->l1_size); /* references, then flags */
     ret = qcow2_co_lower_tree(bs, l1, l1_size, s->may_discard_snapshots);
     free_l1(bs, offset, l1_size * 8ULL);
     /* Flags are right whatever became of the refcounts. */

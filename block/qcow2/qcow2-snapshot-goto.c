@@ -187,6 +187,8 @@ static int coroutine_fn goto_locked(BlockDriverState *bs, const Qcow2Snapshot *s
         ret = qcow2_co_tree_plausible(bs, s->l1, s->l1_size);
     }
     if (ret == 0) {
+        /* References of the new disk, its flags, then references of the old one. */
+        qcow2_walk_expect(bs, new->l1_size * UINT64_C(2) + old_size);
         ret = qcow2_co_raise_tree(bs, new->l1, new->l1_size, &leaked);
     }
     if (ret < 0) {

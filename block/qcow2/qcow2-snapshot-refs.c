@@ -27,6 +27,26 @@ struct Walk {
 
 /* --- the walk --- */
 
+void qcow2_walk_expect(BlockDriverState *bs, uint64_t entries)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    s->walk_done = 0;
+    s->walk_total = entries;
+}
+
+/* An L1 entry more is done; told in bytes of the disk. What is taken back counts no more. */
+static void walk_step(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t unit = UINT64_C(1) << (s->cluster_bits + s->l2_bits);
+
+    if (s->walk_done < s->walk_total) {
+        s->walk_done++;
+        bdrv_report_progress(bs, s->walk_done * unit, s->walk_total * unit);
+    }
+}
+
 /* 1: the limit is reached. */
 static int coroutine_fn visit(Walk *w, uint64_t offset, uint64_t bytes, const char *what)
 {
@@ -88,6 +108,7 @@ static int coroutine_fn walk_l1(Walk *w, const uint64_t *l1, uint32_t entries)
     for (uint32_t i = 0; i < entries && ret == 0; i++) {
         uint64_t table = l1[i] & QCOW2_L1_OFFSET_MASK;
 
+        walk_step(w->bs);
         if (!table) {
             continue;
         }
@@ -324,6 +345,7 @@ int coroutine_fn qcow2_co_refresh_copied(BlockDriverState *bs, uint64_t *l1, uin
     for (uint32_t i = 0; i < entries && ret == 0; i++) {
         uint64_t table = l1[i] & QCOW2_L1_OFFSET_MASK, right = l1[i];
 
+        walk_step(bs);
         if (table) {
             ret = refresh_l2(bs, table, i, l2);
         }

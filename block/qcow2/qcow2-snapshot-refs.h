@@ -42,4 +42,10 @@ int coroutine_fn qcow2_co_refresh_copied(BlockDriverState *bs, uint64_t *l1, uin
 /* The same for the active table; its changed entries are dirty then. */
 int coroutine_fn qcow2_co_refresh_active_copied(BlockDriverState *bs);
 
+/*
+ * As many entries of L1 tables will be walked through by the functions above, under l1_lock: that is what
+ * the progress of the node is told from.
+ */
+void qcow2_walk_expect(BlockDriverState *bs, uint64_t entries);
+
 #endif

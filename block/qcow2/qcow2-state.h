@@ -131,6 +131,7 @@ typedef struct BDRVQcow2State {
     bool may_discard_snapshots;  /* so are those that belonged to a snapshot */
     Qcow2Header hdr;             /* as it was at open; the fields below supersede it */
     bool writable;               /* opened for writing, nothing speaks against it */
+    uint64_t walk_done, walk_total; /* L1 entries, see qcow2_walk_expect(); l1_lock */
     bool close_told;             /* what cannot be written at the end, the user knows */
     bool lazy;                   /* refcounts may be postponed, see qcow2-lazy.h */
     uint64_t clean_interval;     /* seconds; 0: never. qcow2-cache-clean.h */

@@ -55,3 +55,21 @@ expect_status 0 'check -r'
 figures
 [ "$(tail -n 1 figures)" = '    (100.00/100%)' ] || fail 'check -r: last figure'
 grep -q '50.*/100%' figures || fail 'no half'
+
+# Snapshots: their tables are gone through one by one.
+"$img" create -q -f qcow2 -o cluster_size=512 s 4M
+"$io" -f qcow2 -c 'write 0 4M' s >out || fail 'no image'
+for action in '-c n' '-a n' '-d n'; do
+    # shellcheck disable=SC2086
+    shows snapshot -p $action s
+    [ "$(wc -l <figures)" -ge 50 ] || fail "snapshot $action: too few figures"
+    [ ! -s rest ] || fail "snapshot $action says something"
+done
+"$img" snapshot --progress=json:7 -c n s 7>lines || fail 'snapshot --progress'
+tail -n 1 lines | grep -q '"status": "completed", "percent": 100.00' || fail 'snapshot --progress: no end'
+silent snapshot -p -q -d n s
+silent snapshot -p -l s
+shows bitmap -p --add --disable s b
+"$img" bitmap --progress=json:7 --clear s b 7>lines || fail 'bitmap --progress'
+grep -q completed lines || fail 'bitmap --progress: no end'
+silent bitmap --clear s b
