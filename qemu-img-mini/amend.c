@@ -96,6 +96,23 @@ static bool amend_image(const AmendArgs *args, BlockBackend *blk)
     return ok;
 }
 
+/* @help: only tells what could be changed. */
+static int amend_file(AmendArgs *args, bool help)
+{
+    if (bdrv_parse_cache_mode(args->cache, &args->image.flags, &args->image.writethrough) < 0) {
+        error_report("Invalid cache option: %s", args->cache);
+        return EXIT_FAILURE;
+    }
+    g_autoptr(BlockBackend) blk = cli_open_image(&args->image);
+    if (!blk) {
+        return EXIT_FAILURE;
+    }
+    if (help) {
+        return amend_options_help(bdrv_get_format_name(blk_bs(blk)));
+    }
+    return amend_image(args, blk) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static int amend_run(const Command *cmd, int argc, char **argv)
 {
     AmendArgs args = { .cache = "writeback", .image.flags = BDRV_O_RDWR | BDRV_O_RESIZE };
@@ -112,7 +129,9 @@ static int amend_run(const Command *cmd, int argc, char **argv)
     }
     bool help = cli_option_list_asks_help(options);
     if (args.image.format && help) {
-        return amend_options_help(args.image.format);
+        int status = amend_options_help(args.image.format);
+        progress_give_up(args.quiet);
+        return status;
     }
     if (optind != argc - 1) {
         error_report("Expecting one image file name");
@@ -120,21 +139,8 @@ static int amend_run(const Command *cmd, int argc, char **argv)
         return EXIT_FAILURE;
     }
     args.image.filename = argv[optind];
-    if (bdrv_parse_cache_mode(args.cache, &args.image.flags, &args.image.writethrough) < 0) {
-        error_report("Invalid cache option: %s", args.cache);
-        return EXIT_FAILURE;
-    }
-    BlockBackend *blk = cli_open_image(&args.image);
-    if (!blk) {
-        return EXIT_FAILURE;
-    }
-    int status;
-    if (help) {
-        status = amend_options_help(bdrv_get_format_name(blk_bs(blk)));
-    } else {
-        status = amend_image(&args, blk) ? EXIT_SUCCESS : EXIT_FAILURE;
-    }
-    blk_unref(blk);
+    int status = amend_file(&args, help);
+    progress_give_up(args.quiet);
     return status;
 }
 

@@ -442,6 +442,7 @@ static int compare_run(const Command *cmd, int argc, char **argv)
         image[i].filename = compare.side[i].name = argv[optind + i];
         if (bdrv_parse_cache_mode(cache, &image[i].flags, &image[i].writethrough) < 0) {
             error_report("Invalid source cache option: %s", cache);
+            progress_give_up(compare.quiet);
             return status;
         }
     }
@@ -452,6 +453,8 @@ static int compare_run(const Command *cmd, int argc, char **argv)
     }
     if (compare.side[1].blk) {
         status = compare_images(&compare);
+    } else {
+        progress_give_up(compare.quiet);
     }
     blk_unref(compare.side[0].blk);
     blk_unref(compare.side[1].blk);

@@ -392,6 +392,10 @@ static bool check_compression(const Convert *cv)
         error_report("Compression and encryption not supported at the same time");
         return false;
     }
+    if (blk_options_get(cv->create_values, "data_file")) {
+        error_report("Compression and an external data file not supported at the same time");
+        return false;
+    }
     if (prealloc && strcmp(prealloc, "off") != 0) {
         error_report("Compression and preallocation not supported at the same time");
         return false;

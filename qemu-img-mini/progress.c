@@ -187,8 +187,11 @@ static bool is_due(int64_t now)
 
 void progress_update(uint64_t done, uint64_t total)
 {
-    progress.done = MIN(done, total);
-    progress.total = total;
+    /* An operation of several parts, each counted from its beginning: it does not go back. */
+    if (total && (double)MIN(done, total) / total >= percent_done() / 100) {
+        progress.done = MIN(done, total);
+        progress.total = total;
+    }
     if (progress_is_shown()) {
         int64_t now = g_get_monotonic_time();
         if (progress.shown && is_due(now)) {
@@ -251,6 +254,16 @@ void progress_close(void)
         putchar('\n');
     }
     progress.shown = false;
+}
+
+void progress_give_up(bool quiet)
+{
+    if (progress.start) {
+        return;
+    }
+    progress.shown = wanted && !quiet;
+    progress.terminal = isatty(STDOUT_FILENO);
+    progress_close();
 }
 
 void progress_end(bool completed)

@@ -41,6 +41,8 @@ void progress_break_line(void);
 void progress_done(bool completed);
 /* That end: behind whatever the command has to say, as in qemu-img. */
 void progress_close(void);
+/* At the end, where the work may not have begun: an empty line instead of all that, as qemu-img has it. */
+void progress_give_up(bool quiet);
 /* Both. */
 void progress_end(bool completed);
 

@@ -15,6 +15,8 @@
 #define ZERO_CHUNK (1024 * 1024)
 /* And this much between two reports of how far it is. */
 #define ZERO_PIECE ((int64_t)16 * ZERO_CHUNK)
+/* A file system that has to look for space, or to write, is asked for this much at a time. */
+#define FALLOC_PIECE ((int64_t)1024 * 1024 * 1024)
 
 typedef struct FileResize {
     FileState *s;
@@ -104,14 +106,17 @@ static int grow_full(int fd, int64_t old_size, int64_t size, uint32_t align, int
     return ret;
 }
 
-static int grow_falloc(int fd, int64_t old_size, int64_t size, Error **errp)
+static int grow_falloc(int fd, int64_t old_size, int64_t size, FileGrownFunc *grown, void *opaque,
+                       Error **errp)
 {
     int ret = check_space(fd, size - old_size);
 
-    if (ret == 0) {
+    for (int64_t pos = old_size, n; pos < size && ret == 0; pos += n) {
+        n = MIN(size - pos, FALLOC_PIECE);
         do {
-            ret = -posix_fallocate(fd, old_size, size - old_size);
+            ret = -posix_fallocate(fd, pos, n);
         } while (ret == -EINTR);
+        grown(opaque, pos + n - old_size, size - old_size);
     }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not preallocate new data");
@@ -171,7 +176,7 @@ int file_resize_fd(int fd, int64_t size, PreallocMode prealloc, uint32_t align, 
     }
     ret = prealloc == PREALLOC_MODE_FULL
               ? grow_full(fd, old_size, size, align, sync_error, grown, opaque, errp)
-              : grow_falloc(fd, old_size, size, errp);
+              : grow_falloc(fd, old_size, size, grown, opaque, errp);
     if (ret < 0) {
         back_to(fd, old_size);
     }

@@ -145,6 +145,15 @@ static int refuse_encryption(BlockOptions *opts, Error **errp)
     g_autofree char *secret = blk_options_take(opts, "encrypt.key-secret");
     g_autofree char *old_way = blk_options_take(opts, "encryption");
 
+    if (format && old_way) {
+        error_setg(errp, "'encrypt.format' and its alias 'encryption' can't be used at the same"
+                   " time");
+        return -EINVAL;
+    }
+    if (secret && !old_way && !format) {
+        error_setg(errp, "Parameter 'encrypt.format' is missing");
+        return -EINVAL;
+    }
     /* The former name of the format, which had "on" for "aes". */
     if (!format && old_way && strcmp(old_way, "off") != 0) {
         format = g_strdup(strcmp(old_way, "on") == 0 ? "aes" : old_way);
@@ -442,7 +451,7 @@ int coroutine_fn qcow2_co_create_opts(BlockDriver *drv, const char *filename,
                                       BlockOptions *opts, Error **errp)
 {
     CreateJob job = { .filename = filename, .co = qemu_coroutine_self() };
-    bool existed = g_file_test(filename, G_FILE_TEST_EXISTS);
+    bool existed = g_file_test(filename, G_FILE_TEST_EXISTS), data_existed = true;
     int ret = take_geometry(&job, opts, errp);
 
     if (ret == 0) {
@@ -458,6 +467,7 @@ int coroutine_fn qcow2_co_create_opts(BlockDriver *drv, const char *filename,
         ret = make_file(filename, opts, errp);
     }
     if (ret == 0) {
+        data_existed = !job.data_file || g_file_test(job.data_file, G_FILE_TEST_EXISTS);
         aio_bh_schedule_oneshot(qemu_get_current_aio_context(), create_bh, &job);
         qemu_coroutine_yield();
         ret = job.ret;
@@ -466,6 +476,9 @@ int coroutine_fn qcow2_co_create_opts(BlockDriver *drv, const char *filename,
         }
         if (ret < 0 && !existed && !path_has_protocol(filename)) {
             g_unlink(filename);
+        }
+        if (ret < 0 && !data_existed && !path_has_protocol(job.data_file)) {
+            g_unlink(job.data_file);
         }
     }
     g_free(job.backing_file);

@@ -79,6 +79,24 @@ static int overlap_template(const char *name, unsigned *kinds, Error **errp)
     return -EINVAL;
 }
 
+/* No image that can be opened is encrypted. A key for it is not needed then; another format is wrong. */
+static int take_encryption(BlockOptions *options, Error **errp)
+{
+    for (size_t i = blk_options_count(options); i-- > 0;) {
+        const char *key = blk_options_key(options, i);
+
+        if (!strcmp(key, "encrypt.format")) {
+            error_setg(errp, "No encryption in image header, but options specified format '%s'",
+                       blk_options_get(options, key));
+            return -EINVAL;
+        }
+        if (g_str_has_prefix(key, "encrypt.")) {
+            g_free(blk_options_take(options, key));
+        }
+    }
+    return 0;
+}
+
 static int take_overlap_check(BlockOptions *options, unsigned *kinds, Error **errp)
 {
     g_autofree char *mode = blk_options_take(options, "overlap-check");
@@ -148,7 +166,7 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
     }
     has_entry = blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp);
     o->has_l2_entry = has_entry > 0;
-    if (has_entry < 0 ||
+    if (has_entry < 0 || take_encryption(options, errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-request", &o->pass_discard, errp) < 0 ||
         blk_options_take_bool(options, "pass-discard-snapshot", &o->pass_discard_snapshot,
                               errp) < 0 ||

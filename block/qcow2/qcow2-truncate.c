@@ -7,6 +7,7 @@
  */
 #include "qcow2-truncate.h"
 
+#include "block/block-image.h"
 #include "qcow2-bitmap.h"
 #include "qcow2-header-io.h"
 #include "qcow2-l2cache.h"
@@ -192,6 +193,11 @@ static int coroutine_fn has_old_data(BlockDriverState *bs, uint64_t from)
     return ret;
 }
 
+static void report_on_image(void *opaque, uint64_t done, uint64_t total)
+{
+    bdrv_report_progress(opaque, done, total);
+}
+
 /* An external file that is longer than the disk holds who knows what there. */
 static int coroutine_fn grow_data_file(BlockDriverState *bs, uint64_t from, uint64_t to,
                                        bool exact, PreallocMode prealloc, Error **errp)
@@ -209,7 +215,10 @@ static int coroutine_fn grow_data_file(BlockDriverState *bs, uint64_t from, uint
         return ret;
     }
     prealloc = prealloc == PREALLOC_MODE_METADATA ? PREALLOC_MODE_OFF : prealloc;
-    return bdrv_co_truncate(s->data_file, to, exact, prealloc, 0, errp);
+    bdrv_set_progress(s->data_file->bs, report_on_image, bs);
+    ret = bdrv_co_truncate(s->data_file, to, exact, prealloc, 0, errp);
+    bdrv_set_progress(s->data_file->bs, NULL, NULL);
+    return ret;
 }
 
 /* @allocated: all whole clusters of the new area are the disk's own already, and hold zeroes. */

@@ -86,7 +86,7 @@ static int qcow2_has_zero_init(BlockDriverState *bs)
     return s->external ? bdrv_has_zero_init(s->data_file->bs) : 1;
 }
 
-static const char *const qcow2_strong_options[] = { NULL };
+static const char *const qcow2_strong_options[] = { "encrypt.key-secret", NULL };
 
 BlockDriver bdrv_qcow2 = {
     .format_name = "qcow2",

@@ -73,3 +73,12 @@ shows bitmap -p --add --disable s b
 "$img" bitmap --progress=json:7 --clear s b 7>lines || fail 'bitmap --progress'
 grep -q completed lines || fail 'bitmap --progress: no end'
 silent bitmap --clear s b
+
+# An external data file is filled, and a large piece of a file gets its space bit by bit.
+"$img" create -q -f qcow2 -o data_file=d.raw d 1M
+shows resize -p --preallocation=full d 100M
+[ "$(wc -l <figures)" -ge 5 ] || fail 'data file: too few figures'
+if [ "$(stat -f -c %T .)" != tmpfs ] && [ "$(df --output=avail -k . | tail -n 1)" -gt 8000000 ]; then
+    shows create -p -o preallocation=falloc f 4G
+    [ "$(wc -l <figures)" -ge 4 ] || fail 'falloc: too few figures'
+fi
