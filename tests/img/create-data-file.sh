@@ -50,3 +50,10 @@ sed -i 's/abcdefgh/nbd:abcd/' x
 run "$img" map -f qcow2 x
 expect_status 1
 expect_err_has 'only plain file names are followed from within an image'
+
+# A failed create leaves neither of the two files behind.
+rm -f x d
+run bash -c 'trap "" XFSZ; ulimit -f 300; exec "$@"' bash "$img" create -q -f qcow2 \
+    -o data_file=d x 1G
+expect_status 1
+[ ! -e x ] && [ ! -e d ] || fail 'a failed create leaves a file'
