@@ -113,7 +113,8 @@ struct Copy {
     unsigned max_writing;
     uint64_t work_done;      /* bytes, for the progress; */
     uint64_t work_total;     /* in what is to be read and written */
-    bool surveyed;
+    bool survey_tried;
+    bool surveyed;           /* work_total is known */
     int64_t rate_start;      /* ns of QEMU_CLOCK_REALTIME */
     uint64_t rate_bytes;     /* written since */
     bool failed;
@@ -147,12 +148,18 @@ static void G_GNUC_PRINTF(3, 4) fail(Copy *c, const CopySource *s, const char *f
     }
 }
 
+/* Somebody who asks for the first time has the answer after a survey, in next_chunk(). */
+static bool is_survey_due(const Copy *c)
+{
+    return progress_is_asked() && !c->survey_tried;
+}
+
 static void work_advance(Copy *c, int64_t bytes)
 {
     c->work_done += bytes;
     if (c->surveyed) {
         progress_update(c->work_done, c->work_total);
-    } else {
+    } else if (!is_survey_due(c)) {
         progress_update(c->position, c->total);
     }
 }
@@ -274,12 +281,39 @@ static bool coroutine_fn find_work(Copy *c)
     return false;
 }
 
+/* How much there is to do, when somebody wants to know how far it is. With the planner's lock, or before all. */
+static void coroutine_fn survey(Copy *c)
+{
+    const CopySource *s = c->job->sources;
+    unsigned extents = 0;
+
+    c->survey_tried = true;
+    for (int64_t offset = 0, end; offset < c->total; offset = end) {
+        ExtentKind kind;
+
+        while (offset >= s->end) {
+            s++;
+        }
+        if (++extents > SURVEY_MAX_EXTENTS || extent_at(c, s, offset, &kind, &end) < 0) {
+            return;
+        }
+        if (!needs_no_work(c, kind)) {
+            c->work_total += end - offset;
+        }
+    }
+    c->surveyed = true;
+}
+
 /* False when there is nothing more to do. */
 static bool coroutine_fn next_chunk(Copy *c, Chunk *chunk)
 {
     int64_t limit = c->chunk_bytes;
 
     qemu_co_mutex_lock(&c->planner);
+    if (is_survey_due(c)) {
+        survey(c);
+        work_advance(c, 0);
+    }
     if (!find_work(c)) {
         qemu_co_mutex_unlock(&c->planner);
         return false;
@@ -299,28 +333,6 @@ static bool coroutine_fn next_chunk(Copy *c, Chunk *chunk)
     c->position += chunk->bytes;
     qemu_co_mutex_unlock(&c->planner);
     return true;
-}
-
-/* How much there is to do, when somebody wants to know how far it is. */
-static void coroutine_fn survey(Copy *c)
-{
-    const CopySource *s = c->job->sources;
-    unsigned extents = 0;
-
-    for (int64_t offset = 0, end; offset < c->total; offset = end) {
-        ExtentKind kind;
-
-        while (offset >= s->end) {
-            s++;
-        }
-        if (++extents > SURVEY_MAX_EXTENTS || extent_at(c, s, offset, &kind, &end) < 0) {
-            return;
-        }
-        if (!needs_no_work(c, kind)) {
-            c->work_total += end - offset;
-        }
-    }
-    c->surveyed = true;
 }
 
 /* --- reading --- */

@@ -97,6 +97,11 @@ bool progress_is_shown(void)
     return progress.shown || json.fd >= 0;
 }
 
+bool progress_is_asked(void)
+{
+    return asked;
+}
+
 static double percent_done(void)
 {
     return progress.total ? 100.0 * progress.done / progress.total : 0;

@@ -11,7 +11,7 @@
  * {"status": "running", "percent": 12.50, "done": 131072, "total": 1048576, "rate": 524288,
  * "seconds-left": 2}; status "completed" or "failed" in the last one; done, total and rate in
  * bytes of work (steps of an amend or a bitmap), rate and seconds-left when there is something to tell.
- * Main thread only; one progress at a time.
+ * One thread at a time, and one progress.
  */
 #ifndef IMG_PROGRESS_H
 #define IMG_PROGRESS_H
@@ -31,6 +31,8 @@ bool progress_option(int c);
 void progress_begin(bool quiet);
 /* The user wants to see it, so it is worth some time to find out how much there is to do. */
 bool progress_is_shown(void);
+/* SIGUSR1 has come, and the next update will answer. */
+bool progress_is_asked(void);
 /* @done of @total bytes of work are done. Cheap enough for every request. */
 void progress_update(uint64_t done, uint64_t total);
 /* The same for the library's operations: a BlockProgress, *@opaque is not used. */
