@@ -137,7 +137,6 @@ static void G_GNUC_PRINTF(3, 4) fail(Copy *c, const CopySource *s, const char *f
         return;
     }
     c->failed = true;
-    progress_break_line();
     va_start(ap, fmt);
     error_vreport(fmt, ap);
     va_end(ap);
@@ -347,7 +346,6 @@ static void coroutine_fn salvage(Copy *c, const CopySource *s, int64_t offset, i
 
         if (ret < 0) {
             if (!c->job->quiet) {
-                progress_break_line();
                 warn_report("error while reading offset %" PRIu64 ": %s",
                             (uint64_t)(offset + done), strerror(-ret));
             }

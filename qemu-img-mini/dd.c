@@ -136,13 +136,11 @@ static bool copy(const Dd *dd)
         n = MIN(PIECE_BYTES, dd->end - pos);
         ret = blk_pread(dd->in, pos, n, buf, 0);
         if (ret < 0) {
-            progress_break_line();
             error_report("error while reading from input image file: %s", strerror(-ret));
             break;
         }
         ret = blk_pwrite(dd->out, pos - dd->start, n, buf, 0);
         if (ret < 0) {
-            progress_break_line();
             error_report("error while writing to output image file: %s", strerror(-ret));
         }
         progress_update(pos + n - dd->start, dd->end - dd->start);
@@ -154,7 +152,6 @@ static bool copy(const Dd *dd)
     if (ret >= 0) {
         ret = blk_flush(dd->out);
         if (ret < 0) {
-            progress_break_line();
             error_report("error while flushing the target '%s': %s", dd->target.filename,
                          strerror(-ret));
         }

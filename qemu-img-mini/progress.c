@@ -88,6 +88,7 @@ void progress_begin(bool quiet)
     progress.shown = wanted && !quiet;
     progress.terminal = progress.shown && isatty(STDOUT_FILENO);
     progress.start = g_get_monotonic_time();
+    error_set_prelude(progress_break_line);
     sigaction(SIGUSR1, &action, NULL);
     progress_update(0, 0);
 }
@@ -245,6 +246,7 @@ static void finish(bool completed, bool again)
         write_json(now, completed ? "completed" : "failed");
     }
     progress_break_line();
+    error_set_prelude(NULL);
     signal(SIGUSR1, SIG_IGN);
 }
 

@@ -3,13 +3,15 @@
  * Messages on stderr. A line is put together first and written with one call, because
  * stderr is unbuffered: in pieces, the lines of two threads would mix.
  *
- * progname is set once, before there are threads, and read-only afterwards.
+ * progname is set once, before there are threads, and read-only afterwards; prelude by the main
+ * thread while no other reports.
  */
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/error-report.h"
 
 static const char *progname;
+static void (*prelude)(void);
 
 void error_init(const char *argv0)
 {
@@ -21,6 +23,11 @@ void error_init(const char *argv0)
 const char *error_get_progname(void)
 {
     return progname ? progname : g_get_prgname();
+}
+
+void error_set_prelude(void (*fn)(void))
+{
+    prelude = fn;
 }
 
 static void G_GNUC_PRINTF(2, 0) report(const char *kind, const char *fmt, va_list ap)
@@ -35,6 +42,9 @@ static void G_GNUC_PRINTF(2, 0) report(const char *kind, const char *fmt, va_lis
     g_string_append(line, kind);
     g_string_append_vprintf(line, fmt, ap);
     g_string_append_c(line, '\n');
+    if (prelude) {
+        prelude();
+    }
     fputs(line->str, stderr);
     g_string_free(line, TRUE);
     errno = saved_errno;

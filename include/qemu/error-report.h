@@ -21,6 +21,12 @@ void error_init(const char *argv0);
 /* The name that messages begin with, or NULL: they begin without one then. */
 const char *error_get_progname(void);
 
+/*
+ * @prelude is called before each message, in the thread that reports: for a program that has left
+ * the cursor in the middle of a line. NULL: nothing is. Set it while no other thread reports.
+ */
+void error_set_prelude(void (*prelude)(void));
+
 /* The message is one line, without a full stop or newline. errno stays as it was. */
 void error_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void warn_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

@@ -3,7 +3,8 @@
 #
 # bash completion for qemu-img-mini and qemu-io-mini. Commands, options, formats and cache
 # modes are read from what the tools' --help prints, so there is no list here to keep up
-# to date. Needs nothing but bash.
+# to date. Needs nothing but bash. For links of other names:
+#   complete -F _qemu_mini qemu-img qemu-io
 
 # The lines of options of `tool [command] --help`, without the text behind them.
 _qemu_mini_options() {
