@@ -82,7 +82,10 @@ static int coroutine_fn request(Writer *w, const WriterEvent *e, uint32_t number
     default:
         break;
     }
-    data = g_malloc(bytes);
+    data = g_try_malloc(bytes);
+    if (!data) {
+        return -ENOMEM;
+    }
     for (uint32_t i = 0; i < e->count; i++) {
         writer_fill_sector(data + (size_t)i * WRITER_SECTOR / 8, number, e->first + i);
     }
