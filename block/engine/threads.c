@@ -19,6 +19,14 @@
 /* The largest read, in bytes, that is tried without a worker. */
 #define CACHED_READ_MAX (64 * 1024)
 
+/*
+ * The largest write into the page cache, in bytes; longer ones go in pieces that end at multiples.
+ * File systems with large folios take one as large as the write may fill, and blocks of free
+ * memory that large are what a virtual machine has given back to its host: the first touch of
+ * each page then costs more than all the rest of the write.
+ */
+#define CACHED_WRITE_PIECE (128 * 1024)
+
 /* Atomic: the kernel does not know RWF_DSYNC; found out by trying. */
 static bool no_dsync;
 
@@ -45,7 +53,12 @@ static ssize_t write_some(IOTransfer *req)
         qatomic_set(&no_dsync, true);
     }
     if (s->niov == 1) {
-        return pwrite(req->fd, s->iov[0].iov_base, s->iov[0].iov_len, req->offset);
+        size_t bytes = s->iov[0].iov_len;
+
+        if (bytes > CACHED_WRITE_PIECE && !(fcntl(req->fd, F_GETFL) & O_DIRECT)) {
+            bytes = CACHED_WRITE_PIECE - req->offset % CACHED_WRITE_PIECE;
+        }
+        return pwrite(req->fd, s->iov[0].iov_base, bytes, req->offset);
     }
     return pwritev(req->fd, s->iov, MIN(s->niov, IOV_MAX), req->offset);
 }
