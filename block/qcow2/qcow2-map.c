@@ -134,17 +134,26 @@ static bool decode_run(const BDRVQcow2State *s, const uint64_t *data, uint64_t o
                        int64_t bytes, Qcow2Extent *ext)
 {
     unsigned index = qcow2_slice_index(s, offset);
-    uint64_t word[2];
+    uint64_t word[2], first, step;
 
     read_entry(s, data, index, word);
     if (!qcow2_decode_entry(s, word, offset, ext)) {
         return false;
     }
+    first = word[0];
+    step = qcow2_kind_has_host(ext->kind) ? s->cluster_size : 0;
     while (ext->bytes < bytes && ext->kind != QCOW2_COMPRESSED &&
            qcow2_in_cluster(s, offset + ext->bytes) == 0 && ++index < 1U << s->slice_bits) {
         Qcow2Extent next;
 
         read_entry(s, data, index, word);
+        first += step;
+        /* The usual case without decoding: the same flags, and the next cluster or none. */
+        if (!s->extended && word[0] == first &&
+            (step == 0 || (first & QCOW2_L2_OFFSET_MASK) >= s->cluster_size)) {
+            ext->bytes += s->cluster_size;
+            continue;
+        }
         if (!qcow2_decode_entry(s, word, offset + ext->bytes, &next) ||
             next.kind != ext->kind || next.copied != ext->copied ||
             (qcow2_kind_has_host(ext->kind) && next.host != ext->host + ext->bytes)) {

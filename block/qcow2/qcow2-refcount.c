@@ -70,6 +70,9 @@ static void free_block(gpointer data)
 {
     Qcow2RefBlock *b = data;
 
+    if (*b->last == b) {
+        *b->last = NULL;
+    }
     qemu_vfree(b->data);
     g_free(b);
 }
@@ -177,16 +180,25 @@ Qcow2RefBlock *qcow2_refblock_new(BDRVQcow2State *s, uint64_t index)
     }
     memset(b->data, 0, s->cluster_size);
     b->index = index;
+    b->last = &s->rc.last;
     b->used = ++s->rc.clock;
     g_hash_table_insert(s->rc.blocks, &b->index, b);
     return b;
+}
+
+static Qcow2RefBlock *find_block(Qcow2Refcounts *rc, uint64_t index)
+{
+    if (!rc->last || rc->last->index != index) {
+        rc->last = g_hash_table_lookup(rc->blocks, &index);
+    }
+    return rc->last;
 }
 
 int coroutine_fn qcow2_refblock_get(BlockDriverState *bs, uint64_t index, Qcow2RefBlock **block)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t offset = index < s->rc.entries ? s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK : 0;
-    Qcow2RefBlock *b = g_hash_table_lookup(s->rc.blocks, &index);
+    Qcow2RefBlock *b = find_block(&s->rc, index);
     int ret;
 
     *block = b;

@@ -15,6 +15,7 @@ void qcow2_refmap_init(Qcow2RefMap *m)
 {
     m->chunks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
     m->end = 0;
+    m->last = NULL;
 }
 
 void qcow2_refmap_destroy(Qcow2RefMap *m)
@@ -34,18 +35,26 @@ bool qcow2_refmap_any(const Qcow2RefMap *m, uint64_t first, uint64_t count)
     return false;
 }
 
-uint32_t qcow2_refmap_get(const Qcow2RefMap *m, uint64_t cluster)
+static Chunk *find_chunk(Qcow2RefMap *m, uint64_t number)
 {
-    uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
-    const Chunk *c = g_hash_table_lookup(m->chunks, &number);
+    Chunk *c = m->last;
+
+    if (!c || c->number != number) {
+        m->last = c = g_hash_table_lookup(m->chunks, &number);
+    }
+    return c;
+}
+
+uint32_t qcow2_refmap_get(Qcow2RefMap *m, uint64_t cluster)
+{
+    const Chunk *c = find_chunk(m, cluster / QCOW2_REFMAP_CHUNK);
 
     return c ? c->counts[cluster % QCOW2_REFMAP_CHUNK] : 0;
 }
 
 void qcow2_refmap_clear(Qcow2RefMap *m, uint64_t cluster)
 {
-    uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
-    Chunk *c = g_hash_table_lookup(m->chunks, &number);
+    Chunk *c = find_chunk(m, cluster / QCOW2_REFMAP_CHUNK);
 
     if (c) {
         c->counts[cluster % QCOW2_REFMAP_CHUNK] = 0;
@@ -55,7 +64,7 @@ void qcow2_refmap_clear(Qcow2RefMap *m, uint64_t cluster)
 int qcow2_refmap_add(Qcow2RefMap *m, uint64_t cluster)
 {
     uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
-    Chunk *c = g_hash_table_lookup(m->chunks, &number);
+    Chunk *c = find_chunk(m, number);
     uint32_t *count;
 
     if (!c) {

@@ -14,6 +14,7 @@
 
 typedef struct Qcow2RefMap {
     GHashTable *chunks; /* number -> uint32_t[QCOW2_REFMAP_CHUNK] */
+    void *last;         /* the chunk that was asked for last; or NULL */
     uint64_t end;       /* behind the last cluster that is referred to */
 } Qcow2RefMap;
 
@@ -21,7 +22,7 @@ void qcow2_refmap_init(Qcow2RefMap *m);
 void qcow2_refmap_destroy(Qcow2RefMap *m);
 /* Anything counted among @count clusters from @first on? */
 bool qcow2_refmap_any(const Qcow2RefMap *m, uint64_t first, uint64_t count);
-uint32_t qcow2_refmap_get(const Qcow2RefMap *m, uint64_t cluster);
+uint32_t qcow2_refmap_get(Qcow2RefMap *m, uint64_t cluster);
 /* Forgets the references to a cluster. */
 void qcow2_refmap_clear(Qcow2RefMap *m, uint64_t cluster);
 /* Counts one reference. -ENOMEM when the map has become too large. */

@@ -70,6 +70,7 @@ typedef struct Qcow2RefBlock {
     uint64_t used;    /* the cache's clock when last used */
     bool dirty;
     uint8_t *data;    /* as on the disk */
+    struct Qcow2RefBlock **last; /* rc.last, which may not outlive it */
 } Qcow2RefBlock;
 
 typedef struct Qcow2Refcounts {
@@ -79,6 +80,7 @@ typedef struct Qcow2Refcounts {
     bool table_dirty;
     uint64_t dirty_first, dirty_last; /* entries of the table, when dirty */
     GHashTable *blocks;      /* index -> Qcow2RefBlock */
+    Qcow2RefBlock *last;     /* that was asked for, as the next question is mostly about it; or NULL */
     unsigned max_blocks;
     uint64_t clock;
     uint64_t free_hint;      /* no cluster below is free */
