@@ -365,24 +365,42 @@ static int write_layout(const CreateJob *job, const Qcow2Layout *l, BlockBackend
     return ret;
 }
 
+/*
+ * The new image. Its data file is named as in create_data_file(), with or without a protocol; what
+ * an image names is a plain file only, and so it is opened here. NULL and @errp.
+ */
+static BlockBackend *open_image(const CreateJob *job, Error **errp)
+{
+    const int flags = BDRV_O_RDWR | BDRV_O_RESIZE;
+    BlockOptions *o = blk_options_new();
+    BlockDriverState *data = NULL;
+    BlockBackend *blk;
+
+    blk_options_set(o, "driver", "qcow2");
+    if (job->data_file) {
+        data = bdrv_open(job->data_file, NULL, NULL, flags | BDRV_O_PROTOCOL | BDRV_O_UNMAP, errp);
+        if (!data) {
+            blk_options_free(o);
+            return NULL;
+        }
+        blk_options_set(o, "data-file", bdrv_get_node_name(data));
+    }
+    blk = blk_new_open(job->filename, NULL, o, flags | BDRV_O_NO_BACKING, errp);
+    bdrv_unref(data);
+    return blk;
+}
+
 static int preallocate(const CreateJob *job, Error **errp)
 {
     /* With a raw data file, every cluster has to be looked for there from the start. */
     PreallocMode mode = job->image.data_file_raw ? PREALLOC_MODE_METADATA : job->prealloc;
-    BlockOptions *o;
     BlockBackend *blk;
     int ret;
 
     if (mode == PREALLOC_MODE_OFF) {
         return 0;
     }
-    o = blk_options_new();
-    blk_options_set(o, "driver", "qcow2");
-    if (job->data_file) {
-        blk_options_set(o, "data-file.filename", job->data_file);
-    }
-    blk = blk_new_open(job->filename, NULL, o, BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_NO_BACKING,
-                       errp);
+    blk = open_image(job, errp);
     if (!blk) {
         return -EINVAL;
     }

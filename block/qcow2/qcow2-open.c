@@ -429,13 +429,17 @@ static void build_map(BlockDriverState *bs)
 
 /*
  * The name comes from whoever made the image: a plain file, from the current directory if it is
- * relative, or nothing. Any other file can be named with the options "data-file.*".
+ * relative, or nothing. Any other file can be named with the options "data-file.*", or is a node
+ * that "data-file" names.
  */
 static const char *data_file_to_open(const BDRVQcow2State *s, BlockOptions *options, int flags,
                                      Error **errp)
 {
     bool wanted = s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
 
+    if (blk_options_get(options, "data-file")) {
+        return NULL;
+    }
     for (size_t i = 0; i < blk_options_count(options); i++) {
         if (g_str_has_prefix(blk_options_key(options, i), "data-file.")) {
             return NULL;

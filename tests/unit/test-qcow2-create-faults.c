@@ -28,7 +28,9 @@ static const Creation creations[] = {
     { "size-of-backing", "backing_file=sim:base,backing_fmt=raw", 2 * MIB,
       ",backing.driver=raw,backing.file.driver=sim,backing.file.disk=base" },
     { "data-file", "size=1M,data_file=sim:data", MIB, DATA },
-    { "raw-data-file", "size=1M,data_file=raw-data,data_file_raw=on", MIB,
+    { "raw-data-file", "size=1M,data_file=sim:data,data_file_raw=on", MIB, DATA },
+    { "metadata-data-file", "size=1M,data_file=sim:data,preallocation=metadata", MIB, DATA },
+    { "raw-data-file-of-the-host", "size=1M,data_file=raw-data,data_file_raw=on", MIB,
       ",data-file.driver=raw,data-file.file.driver=file,data-file.file.filename=raw-data" },
 };
 

@@ -3,6 +3,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
+#include "block/block-driver.h"
 #include "block/block-image.h"
 #include "block/sim.h"
 #include "qemu/aio-sim.h"
@@ -646,6 +647,35 @@ static void test_names(void)
     g_assert_null(sim_disk_find("test-sim-name"));
 }
 
+/* A new image with a raw data file has its clusters from the start, and so is opened at once. */
+static void test_raw_data_file_is_created(void)
+{
+    SimDisk *image, *data;
+    g_autofree char *create = NULL, *open = NULL;
+    g_autofree char *name = NULL;
+    BlockDriverState *below;
+    uint8_t buf[S], seen[S];
+
+    setup(0);
+    image = sim_disk_new(power, NULL, 0, &error_abort);
+    data = sim_disk_new(power, NULL, 0, &error_abort);
+    create = g_strdup_printf("size=1M,data_file_raw=on,data_file=sim:%s", sim_disk_name(data));
+    g_assert_cmpint(sim_disk_create(image, "qcow2", create, &error_abort), ==, 0);
+    g_assert_cmpint(sim_disk_length(data), ==, 1 << 20);
+    /* A node that is open already can be the data file as well. */
+    name = g_strconcat("sim:", sim_disk_name(data), NULL);
+    below = bdrv_open(name, NULL, NULL, BDRV_O_RDWR | BDRV_O_PROTOCOL, &error_abort);
+    open = g_strdup_printf("driver=qcow2,data-file=%s", bdrv_get_node_name(below));
+    blk_unref(blk);
+    blk = sim_disk_open(image, open, BDRV_O_RDWR, &error_abort);
+    memset(buf, 0x5a, S);
+    g_assert_cmpint(blk_pwrite(blk, 7 * S, S, buf, 0), ==, 0);
+    sim_disk_peek(data, 7 * S, seen, S);
+    g_assert_cmpmem(seen, S, buf, S);
+    bdrv_unref(below);
+    teardown();
+}
+
 static void test_fixed_disk_keeps_its_length(void)
 {
     setup(8 * S);
@@ -1081,6 +1111,7 @@ int main(int argc, char **argv)
     g_test_add_func("/sim/latency-is-virtual", test_latency_is_virtual);
     g_test_add_func("/sim/requests-end-in-the-seeds-order", test_requests_end_in_the_seeds_order);
     g_test_add_func("/sim/cut-hits-what-is-in-flight", test_cut_hits_what_is_in_flight);
+    g_test_add_func("/sim/raw-data-file-is-created", test_raw_data_file_is_created);
     g_test_add_func("/sim/cut-at-a-virtual-time", test_cut_at_a_virtual_time);
     g_test_add_func("/sim/threads-share-a-disk", test_threads_share_a_disk);
     g_test_add_func("/sim/threads-share-a-state", test_threads_share_a_state);
