@@ -111,7 +111,8 @@ static char *create_options(Model *m, Layer *l, int64_t *cluster, bool top)
                                zlib_zstd[model_random(m, 3)]);
     }
     if (l->data) {
-        g_string_append_printf(o, ",data_file=sim:%s", sim_disk_name(l->data));
+        g_string_append_printf(o, ",data_file=sim:%s%s", sim_disk_name(l->data),
+                               m->data_raw ? ",data_file_raw=on" : "");
     }
     l->v2 = v2;
     if (top) {
@@ -201,6 +202,7 @@ static void choose_layers(Model *m, bool latency)
         }
     }
     if (m->data_file) {
+        m->data_raw = m->n_layers == 1 && model_chance(m, 2);
         m->layer[0].data = new_disk(m, latency);
         if (m->garbage) {
             sim_disk_set_discard(m->layer[0].data, SIM_DISCARD_GARBAGE);
@@ -382,10 +384,27 @@ static void check(Model *m)
     blk_unref(blk);
 }
 
+/* A raw data file is the disk by itself. */
+static void check_raw_data(Model *m)
+{
+    g_autofree uint8_t *buf = g_malloc(m->length);
+    int64_t length = sim_disk_length(m->layer[0].data);
+
+    if (length < m->length) {
+        model_wrong(m, "the raw data file is %" PRId64 " bytes long, the disk %" PRId64, length,
+                    m->length);
+    }
+    sim_disk_peek(m->layer[0].data, 0, buf, m->length);
+    model_compare(m, "raw data file", 0, buf, m->bytes, NULL, m->length);
+}
+
 void model_close(Model *m, bool look)
 {
     blk_unref(m->blk);
     m->blk = NULL;
+    if (m->data_raw && !m->wrong) {
+        check_raw_data(m);
+    }
     if (look && !m->raw && !m->wrong) {
         check(m);
     }

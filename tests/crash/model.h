@@ -50,7 +50,7 @@ typedef struct Model {
     unsigned n_layers;
     int64_t cluster, unit, max_length; /* bytes; unit: lengths are multiples of it */
     unsigned refcount_bits;
-    bool raw, v2, extended, data_file, garbage, instant;
+    bool raw, v2, extended, data_file, data_raw, garbage, instant;
     bool copy_on_read, write_through, unmap; /* as it is open now */
 
     BlockBackend *blk;
