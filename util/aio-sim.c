@@ -200,6 +200,8 @@ AioSim *aio_sim_begin(AioContext *ctx, uint64_t seed)
     sim->calls = g_array_new(FALSE, FALSE, sizeof(SimCall));
     ctx->sim = sim;
     aio_sim_of_thread = sim;
+    /* Who waited before may have left one behind: it would end the first aio_poll. */
+    aio_notify_accept(ctx);
     aio_timer_init(ctx, &sim->timer, QEMU_CLOCK_REALTIME, SCALE_NS, run_calls, sim);
     return sim;
 }

@@ -251,6 +251,26 @@ static void test_calls_without_delay_come_in_the_next_round(void)
     teardown();
 }
 
+/* Whether somebody has waited in the loop before is nothing that a simulation depends on. */
+static void test_notifications_from_before_do_not_count(void)
+{
+    bool done = false;
+
+    setup(1);
+    aio_sim_end(sim);
+    aio_notify(ctx);
+    sim = aio_sim_begin(ctx, 1);
+    aio_sim_call_later(sim, HOUR_NS, set_flag, &done);
+    g_assert_true(aio_poll(ctx, true));
+    g_assert_true(done);
+    /* Those that come later do. */
+    aio_notify(ctx);
+    aio_sim_call_later(sim, HOUR_NS, set_flag, &done);
+    g_assert_false(aio_poll(ctx, true));
+    g_assert_true(aio_poll(ctx, true));
+    teardown();
+}
+
 static void test_random_numbers(void)
 {
     uint64_t bits = 0, buckets[10] = { 0 };
@@ -410,6 +430,8 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-sim/inner-loops-run-other-calls", test_inner_loops_run_other_calls);
     g_test_add_func("/aio-sim/calls-without-delay-come-in-the-next-round",
                     test_calls_without_delay_come_in_the_next_round);
+    g_test_add_func("/aio-sim/notifications-from-before-do-not-count",
+                    test_notifications_from_before_do_not_count);
     g_test_add_func("/aio-sim/random-numbers", test_random_numbers);
     g_test_add_func("/aio-sim/work-runs-in-the-loop", test_work_runs_in_the_loop);
     g_test_add_func("/aio-sim/work-can-be-cancelled", test_work_can_be_cancelled);
