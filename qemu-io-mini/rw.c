@@ -351,7 +351,9 @@ static int parse_write_range(char **argv, WriteArgs *args)
 static int send_write(IoSession *io, const WriteArgs *args, const void *buf)
 {
     if (args->vmstate) {
-        return blk_save_vmstate(io->blk, buf, args->offset, args->bytes);
+        int ret = blk_save_vmstate(io->blk, buf, args->offset, args->bytes);
+
+        return MIN(ret, 0);
     }
     if (args->zero) {
         return blk_pwrite_zeroes(io->blk, args->offset, args->bytes, args->flags);
