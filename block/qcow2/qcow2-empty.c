@@ -10,7 +10,7 @@
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
 #include "qcow2-reclaim.h"
-#include "qcow2-refcount.h"
+#include "qcow2-refblock.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 #include "qcow2-zero.h"
@@ -38,42 +38,22 @@ static int coroutine_fn drop_tables(BlockDriverState *bs)
     return qcow2_co_writeback_all(bs);
 }
 
-/* Bytes up to the end of the last cluster that is referred to. */
-static int coroutine_fn find_end(BlockDriverState *bs, uint64_t *end)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t cluster = s->rc.zero_from >> s->cluster_bits, refcount = 0;
-    int ret = 0;
-
-    while (cluster && ret == 0) {
-        ret = qcow2_get_refcount(bs, cluster - 1, &refcount);
-        if (refcount) {
-            break;
-        }
-        cluster--;
-    }
-    *end = cluster << s->cluster_bits;
-    return ret;
-}
-
-static int coroutine_fn cut_file(BlockDriverState *bs)
+/*
+ * A file that cannot be made shorter has free space at its end; one whose refcounts are damaged stays
+ * as it is: they may count what is not there, or not even the header.
+ */
+static void coroutine_fn cut_file(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t end;
-    int ret;
 
     qemu_co_mutex_lock(&s->alloc_lock);
-    ret = find_end(bs, &end);
-    if (ret == 0) {
-        ret = bdrv_co_truncate(bs->file, end, true, PREALLOC_MODE_OFF, 0, NULL);
-    }
-    if (ret == 0) {
-        s->rc.zero_from = end;
-        s->rc.file_end = end;
+    if (qcow2_refcounts_used_end(bs, &end) == 0 && end <= s->rc.zero_from >> s->cluster_bits &&
+        bdrv_co_truncate(bs->file, end << s->cluster_bits, true, PREALLOC_MODE_OFF, 0, NULL) == 0) {
+        s->rc.zero_from = s->rc.file_end = end << s->cluster_bits;
         s->rc.file_end_ahead = false;
     }
     qemu_co_mutex_unlock(&s->alloc_lock);
-    return ret;
 }
 
 int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
@@ -92,7 +72,6 @@ int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
         ret = drop_tables(bs);
     }
     if (ret == 0) {
-        /* A file that cannot be made shorter has free space at its end. */
         cut_file(bs);
     }
     return ret;

@@ -5,86 +5,14 @@
  * header that point nowhere. On simulated disks.
  */
 #include "qemu/osdep.h"
-#include "block/block-backend.h"
 #include "block/block-driver.h"
-#include "block/block-image.h"
 #include "block/dirty-bitmap.h"
 #include "block/qcow2.h"
-#include "block/sim.h"
-#include "block/snapshot.h"
 #include "qemu/cutils.h"
-#include "../../block/qcow2/qcow2-format.h"
 #include "qemu/main-loop.h"
+#include "qcow2-world.h"
 
 extern BlockDriver bdrv_qcow2;
-
-#define AT(field) offsetof(Qcow2DiskHeader, field)
-#define CLUSTER   65536
-#define MIB       (1 << 20)
-#define FLAGS     (BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_UNMAP)
-
-typedef struct World {
-    SimPower *power;
-    SimDisk *disk, *data;
-} World;
-
-static World new_image(const char *options)
-{
-    World w = { .power = sim_power_new(1) };
-
-    w.disk = sim_disk_new(w.power, NULL, 0, &error_abort);
-    w.data = sim_disk_new(w.power, "data", 0, &error_abort);
-    g_assert_cmpint(sim_disk_create(w.disk, "qcow2", options, &error_abort), ==, 0);
-    return w;
-}
-
-static BlockBackend *reopen(World *w, int flags, Error **errp)
-{
-    return sim_disk_open(w->disk, "driver=qcow2", flags, errp);
-}
-
-static BlockBackend *reopen_with_data_file(World *w, const char *driver)
-{
-    g_autofree char *options = g_strconcat(
-        driver, ",data-file.driver=raw,data-file.file.driver=sim,data-file.file.disk=data", NULL);
-
-    return sim_disk_open(w->disk, options, FLAGS, &error_abort);
-}
-
-static void fill(BlockBackend *blk, int64_t offset, int64_t bytes, uint8_t value)
-{
-    g_autofree uint8_t *buf = g_malloc(bytes);
-
-    memset(buf, value, bytes);
-    g_assert_cmpint(blk_pwrite(blk, offset, bytes, buf, 0), ==, 0);
-}
-
-static void expect(BlockBackend *blk, int64_t offset, int64_t bytes, uint8_t value)
-{
-    g_autofree uint8_t *buf = g_malloc(bytes), *same = g_malloc(bytes);
-
-    memset(same, value, bytes);
-    g_assert_cmpint(blk_pread(blk, offset, bytes, buf, 0), ==, 0);
-    g_assert_cmpmem(buf, bytes, same, bytes);
-}
-
-static void poke(World *w, size_t at, unsigned width, uint64_t value)
-{
-    uint8_t buf[8];
-
-    for (unsigned i = 0; i < width; i++) {
-        buf[i] = value >> (8 * (width - 1 - i));
-    }
-    sim_disk_poke(w->disk, at, buf, width);
-}
-
-static void is_sound(BlockBackend *blk)
-{
-    BdrvCheckResult r;
-
-    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, 0), ==, 0);
-    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
-}
 
 /* --- sizes --- */
 
@@ -174,6 +102,54 @@ static void machine_state_beyond_all_bounds(void)
     sim_power_unref(w.power);
 }
 
+/* It lies behind the disk's end in the data file as well, and is none of the disk's business. */
+static void machine_state_in_a_data_file(void)
+{
+    World w = new_image("size=1M,data_file=sim:data");
+    BlockBackend *blk = reopen_with_data_file(&w, "driver=qcow2");
+    uint8_t buf[1536];
+
+    fill(blk, MIB - CLUSTER, CLUSTER, 1);
+    memset(buf, 2, sizeof(buf));
+    g_assert_cmpint(blk_save_vmstate(blk, buf, 512, sizeof(buf)), ==, sizeof(buf));
+    blk_unref(blk);
+    blk = reopen_with_data_file(&w, "driver=qcow2");
+    memset(buf, 0, sizeof(buf));
+    g_assert_cmpint(blk_load_vmstate(blk, buf, 512, sizeof(buf)), ==, sizeof(buf));
+    g_assert_cmpint(buf[0], ==, 2);
+    g_assert_cmpmem(buf, sizeof(buf) - 1, buf + 1, sizeof(buf) - 1);
+    expect(blk, MIB - CLUSTER, CLUSTER, 1);
+    is_sound(blk);
+    g_assert_cmpint(blk_truncate(blk, 2 * MIB, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+    expect(blk, MIB, MIB, 0);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* --- caches --- */
+
+static void caches_larger_than_anything(void)
+{
+    World w = new_image("size=1M,cluster_size=512");
+    BlockBackend *blk = sim_disk_open(w.disk, "driver=qcow2,refcount-cache-size=64M", FLAGS,
+                                      &error_abort);
+    Error *err = NULL;
+
+    fill(blk, 0, MIB, 1);
+    expect(blk, 0, MIB, 1);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+
+    w = new_image("size=256P,cluster_size=2M");
+    g_assert_null(sim_disk_open(w.disk, "driver=qcow2,l2-cache-size=2T,l2-cache-entry-size=512",
+                                FLAGS, &err));
+    g_assert_nonnull(err);
+    g_assert_nonnull(strstr(error_get_pretty(err), "l2-cache-size is too large"));
+    error_free(err);
+    sim_power_unref(w.power);
+}
+
 /* --- images that say what they are --- */
 
 static void images_marked_corrupt(void)
@@ -198,27 +174,6 @@ static void images_marked_corrupt(void)
     blk = reopen(&w, FLAGS, &error_abort); /* the repair has taken the mark away */
     g_assert_true(bdrv_qcow2_get_info(blk_bs(blk), &info));
     g_assert_false(info.corrupt);
-    blk_unref(blk);
-    sim_power_unref(w.power);
-}
-
-/* What is found while it is open shows as well. */
-static void corruption_met_on_the_way(void)
-{
-    World w = new_image("size=1M");
-    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
-    uint8_t buf[512], l1[8], l2[8];
-    BlockQcow2Info info;
-
-    fill(blk, 0, CLUSTER, 1);
-    blk_unref(blk);
-    sim_disk_peek(w.disk, AT(l1_table_offset), l1, 8);
-    sim_disk_peek(w.disk, qcow2_be64(l1), l2, 8);
-    poke(&w, qcow2_be64(l2) & QCOW2_L1_OFFSET_MASK, 8, QCOW2_OFLAG_COPIED | 512);
-    blk = reopen(&w, 0, &error_abort);
-    g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, -EIO);
-    g_assert_true(bdrv_qcow2_get_info(blk_bs(blk), &info));
-    g_assert_true(info.corrupt);
     blk_unref(blk);
     sim_power_unref(w.power);
 }
@@ -260,14 +215,6 @@ static void zeroes_at_first(void)
 }
 
 /* --- snapshots --- */
-
-static void make_snapshot(BlockBackend *blk, const char *name)
-{
-    QEMUSnapshotInfo sn = { 0 };
-
-    g_strlcpy(sn.name, name, sizeof(sn.name));
-    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &sn), ==, 0);
-}
 
 static void snapshot_tables_that_lie_nowhere(void)
 {
@@ -334,6 +281,34 @@ static void no_snapshots_of_data_files(void)
 
     g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "one", &err), ==, -ENOTSUP);
     g_clear_pointer(&err, error_free);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* A disk of no bytes has no L1 table, nor have its snapshots. */
+static void snapshots_of_an_empty_disk(void)
+{
+    World w = new_image("size=0");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    QEMUSnapshotInfo *list = NULL;
+
+    g_assert_cmpuint(peek64(&w, AT(l1_size)) >> 32, ==, 0);
+    make_snapshot(blk, "one");
+    make_snapshot(blk, "two");
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "one", &error_abort), ==, 0);
+    is_sound(blk);
+    g_assert_cmpint(blk_truncate(blk, MIB, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+    fill(blk, 0, CLUSTER, 1);
+    make_snapshot(blk, "three");
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "two", &error_abort), ==, 0);
+    g_assert_cmpint(blk_getlength(blk), ==, 0);
+    is_sound(blk);
+    g_assert_cmpint(bdrv_snapshot_delete(blk_bs(blk), NULL, "one", &error_abort), ==, 0);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "three", &error_abort), ==, 0);
+    expect(blk, 0, CLUSTER, 1);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 2);
+    g_free(list);
+    is_sound(blk);
     blk_unref(blk);
     sim_power_unref(w.power);
 }
@@ -532,6 +507,108 @@ static void compressed_writes_are_whole_clusters(void)
     sim_power_unref(w.power);
 }
 
+/* Larger clusters than are compressed in one go otherwise. */
+static void compressed_writes_of_large_clusters(void)
+{
+    World w = new_image("size=4M,cluster_size=2M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    g_autofree uint8_t *buf = g_malloc(4 * MIB);
+
+    memset(buf, 5, 4 * MIB);
+    g_assert_cmpint(blk_pwrite(blk, 0, 4 * MIB, buf, BDRV_REQ_WRITE_COMPRESSED), ==, 0);
+    expect(blk, 0, 4 * MIB, 5);
+    is_sound(blk);
+    blk_unref(blk);
+    g_assert_cmpint(sim_disk_length(w.disk), <, 12 * MIB);
+    sim_power_unref(w.power);
+}
+
+/*
+ * Streams of nearly a cluster, one behind the other: some begin where a refcount block's range
+ * ends and go on where the next block has to be made, which takes that cluster.
+ */
+static void streams_across_refcount_blocks(void)
+{
+    World w = new_image("size=1M,cluster_size=512,refcount_bits=64");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    g_autofree uint8_t *data = g_malloc(MIB), *back = g_malloc(MIB);
+
+    for (int i = 0; i < MIB; i++) {
+        data[i] = g_test_rand_int_range(0, 64);
+    }
+    g_assert_cmpint(blk_pwrite(blk, 0, MIB, data, BDRV_REQ_WRITE_COMPRESSED), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 0, MIB, back, 0), ==, 0);
+    g_assert_cmpmem(data, MIB, back, MIB);
+    is_sound(blk);
+    blk_unref(blk);
+    g_assert_cmpint(sim_disk_length(w.disk), <, MIB);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmpint(blk_pread(blk, 0, MIB, back, 0), ==, 0);
+    g_assert_cmpmem(data, MIB, back, MIB);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* What one request sets free in thousands of pieces is given back before it ends. */
+static void pieces_freed_by_one_request(void)
+{
+    g_autofree uint8_t *buf = g_malloc(8 * MIB);
+
+    for (int discard = 0; discard < 2; discard++) {
+        World w = new_image("size=8M,cluster_size=512");
+        BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+        int64_t length;
+        uint64_t root;
+
+        memset(buf, 1, 8 * MIB);
+        g_assert_cmpint(blk_pwrite(blk, 0, 8 * MIB, buf, BDRV_REQ_WRITE_COMPRESSED), ==, 0);
+        g_assert_cmpint(blk_flush(blk), ==, 0);
+        length = sim_disk_length(w.disk);
+        root = peek64(&w, AT(l1_table_offset));
+        if (discard) {
+            g_assert_cmpint(blk_pdiscard(blk, 0, 8 * MIB), ==, 0);
+            /* The first entry of the first table; nobody has flushed. */
+            g_assert_cmphex(peek64(&w, peek64(&w, root) & QCOW2_L1_OFFSET_MASK), ==,
+                            QCOW2_OFLAG_ZERO);
+            g_assert_cmpint(sim_disk_length(w.disk), <=, length);
+        } else {
+            memset(buf, 2, 8 * MIB);
+            g_assert_cmpint(blk_pwrite(blk, 0, 8 * MIB, buf, 0), ==, 0);
+            g_assert_cmphex(peek64(&w, peek64(&w, root) & QCOW2_L1_OFFSET_MASK) &
+                            QCOW2_OFLAG_COPIED, !=, 0);
+        }
+        expect(blk, 0, 8 * MIB, discard ? 0 : 2);
+        blk_unref(blk);
+        blk = reopen(&w, 0, &error_abort);
+        expect(blk, 0, 8 * MIB, discard ? 0 : 2);
+        is_sound(blk);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
+}
+
+/* A long file is made longer in large steps, and ends with its last cluster when it is closed. */
+static void end_of_a_long_file(void)
+{
+    World w = new_image("size=512M,cluster_size=2M,preallocation=metadata");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    int64_t length = sim_disk_length(w.disk);
+
+    g_assert_cmpint(blk_truncate(blk, INT64_C(1) << 30, true, PREALLOC_MODE_OFF, 0, &error_abort),
+                    ==, 0);
+    fill(blk, INT64_C(600) << 20, 512, 1);
+    g_assert_cmpint(sim_disk_length(w.disk), >=, length + (64 << 20));
+    g_assert_cmpint(sim_disk_length(w.disk), <=, length + (70 << 20));
+    blk_unref(blk);
+    g_assert_cmpint(sim_disk_length(w.disk), <=, length + (6 << 20));
+    blk = reopen(&w, 0, &error_abort);
+    expect(blk, INT64_C(600) << 20, 512, 1);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 /* An image is made where files can be made. */
 static void images_need_a_protocol_that_creates(void)
 {
@@ -582,14 +659,16 @@ int main(int argc, char **argv)
         { "data-file-longer-than-the-disk", data_file_longer_than_the_disk },
         { "preallocation-over-what-is-there", preallocation_over_what_is_there },
         { "machine-state-beyond-all-bounds", machine_state_beyond_all_bounds },
+        { "machine-state-in-a-data-file", machine_state_in_a_data_file },
+        { "caches-larger-than-anything", caches_larger_than_anything },
         { "images-marked-corrupt", images_marked_corrupt },
-        { "corruption-met-on-the-way", corruption_met_on_the_way },
         { "encrypted-images", encrypted_images },
         { "probing", probing },
         { "zeroes-at-first", zeroes_at_first },
         { "snapshot-tables-that-lie-nowhere", snapshot_tables_that_lie_nowhere },
         { "snapshots-of-version-2", snapshots_of_version_2 },
         { "no-snapshots-of-data-files", no_snapshots_of_data_files },
+        { "snapshots-of-an-empty-disk", snapshots_of_an_empty_disk },
         { "snapshots-with-all-overlap-checks", snapshots_with_all_overlap_checks },
         { "places-for-errors", places_for_errors },
         { "measuring-sources", measuring_sources },
@@ -597,6 +676,10 @@ int main(int argc, char **argv)
         { "many-pieces-into-a-new-cluster", many_pieces_into_a_new_cluster },
         { "backing-files-of-images-with-a-data-file", backing_files_of_images_with_a_data_file },
         { "compressed-writes-are-whole-clusters", compressed_writes_are_whole_clusters },
+        { "compressed-writes-of-large-clusters", compressed_writes_of_large_clusters },
+        { "streams-across-refcount-blocks", streams_across_refcount_blocks },
+        { "pieces-freed-by-one-request", pieces_freed_by_one_request },
+        { "end-of-a-long-file", end_of_a_long_file },
         { "images-need-a-protocol-that-creates", images_need_a_protocol_that_creates },
         { "snapshot-of-a-huge-disk", snapshot_of_a_huge_disk },
     };
