@@ -171,7 +171,7 @@ static int coroutine_fn flags_of_table(Qcow2Check *c, uint64_t offset, bool repa
     if (!changed || !repair) {
         return 0;
     }
-    ret = qcow2_co_check_write(c->bs, QCOW2_META_L2, offset, s->cluster_size);
+    ret = qcow2_co_check_repair(c->bs, QCOW2_META_L2, offset, s->cluster_size);
     if (ret < 0) {
         qcow2_check_say("ERROR: Could not write L2 table; metadata overlap check failed: %s",
                         g_strerror(-ret));

@@ -99,7 +99,7 @@ static bool coroutine_fn entry_to_zeroes(Qcow2Check *c, Table *t, unsigned index
     uint64_t offset = t->offset + index * s->entry_words * 8ULL;
     uint64_t word[2] = { GUINT64_TO_BE(s->extended ? 0 : QCOW2_OFLAG_ZERO),
                          GUINT64_TO_BE(QCOW2_BITMAP_ALL_ZEROES) };
-    int ret = qcow2_co_check_write(c->bs, kind, offset, s->entry_words * 8);
+    int ret = qcow2_co_check_repair(c->bs, kind, offset, s->entry_words * 8);
 
     if (ret < 0) {
         qcow2_check_say("ERROR: Overlap check failed");
@@ -303,8 +303,8 @@ static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset)
     int64_t length;
     int ret;
 
-    if (end > INT64_MAX) {
-        return -EINVAL;
+    if (offset > (uint64_t)INT64_MAX - s->cluster_size) {
+        return -EINVAL; /* the sum may have wrapped around */
     }
     if (DIV_ROUND_UP(end, s->cluster_size) > INT_MAX) {
         error_setg(&err, "Could not resize file: %s", g_strerror(EFBIG));

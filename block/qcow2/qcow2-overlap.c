@@ -243,8 +243,9 @@ int coroutine_fn qcow2_co_check_alloc(BlockDriverState *bs, const char *what, ui
     return 0;
 }
 
-int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
-                                      uint64_t offset, uint64_t bytes)
+/* @allowed: kinds, as bits, that may lie there however many claim it. */
+static int coroutine_fn check_range(BlockDriverState *bs, Qcow2MetaKind kind, unsigned allowed,
+                                    uint64_t offset, uint64_t bytes)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t end = offset + bytes;
@@ -261,11 +262,23 @@ int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
         if (likely(qcow2_map_get(s, at) == kind)) {
             continue;
         }
-        kinds = others(s, at, kind) & s->overlap_check;
+        kinds = others(s, at, kind) & s->overlap_check & ~allowed;
         if (unlikely(kinds)) {
             signal_overlap(bs, kinds);
             return -EIO;
         }
     }
     return 0;
+}
+
+int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
+                                      uint64_t offset, uint64_t bytes)
+{
+    return check_range(bs, kind, 0, offset, bytes);
+}
+
+int coroutine_fn qcow2_co_check_repair(BlockDriverState *bs, Qcow2MetaKind kind,
+                                       uint64_t offset, uint64_t bytes)
+{
+    return check_range(bs, kind, 1U << kind, offset, bytes);
 }

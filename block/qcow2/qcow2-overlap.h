@@ -61,4 +61,8 @@ int coroutine_fn qcow2_co_check_alloc(BlockDriverState *bs, const char *what, ui
 int coroutine_fn qcow2_co_check_write(BlockDriverState *bs, Qcow2MetaKind kind,
                                       uint64_t offset, uint64_t bytes);
 
+/* The same for a change in place that is right for all that claim the cluster as @kind. */
+int coroutine_fn qcow2_co_check_repair(BlockDriverState *bs, Qcow2MetaKind kind,
+                                       uint64_t offset, uint64_t bytes);
+
 #endif

@@ -139,6 +139,7 @@ static const Field fields[] = {
     { "backing-name-long", AT(backing_file_size), 4, 2000, 0, 0, 0, "Backing file name too long" },
     { "backing-name-beyond-cluster", AT(backing_file_offset), 8, CLUSTER - 8, AT(backing_file_size),
       4, 100, "Backing file name too long" },
+    { "size-negative", AT(size), 8, UINT64_C(1) << 63, 0, 0, 0, "Image is too big" },
     { "size-huge", AT(size), 8, UINT64_C(0x7ffffffffffffff0), 0, 0, 0, "too big" },
     { "nb-bitmaps", 112, 8, UINT64_C(0x2385287500000018), 120, 4, 70000, "nb_bitmaps is 70000" },
 };
@@ -367,6 +368,32 @@ static void bitmap_table(gconstpointer data)
     g_assert_cmpint(r.corruptions, ==, 0);
 }
 
+/* Bits in a place that other metadata has: who removes the bitmap does not set that free. */
+static void bitmap_among_metadata(void)
+{
+    uint8_t buf[512];
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    uint64_t l1;
+
+    create_with_bitmap();
+    l1 = peek64(AT(l1_table_offset));
+    poke(peek64(directory()), 8, l1);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, >, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_cmpint(bdrv_remove_persistent_dirty_bitmap(blk_bs(blk), "bits", &error_abort), ==, 0);
+    bdrv_release_dirty_bitmap(bdrv_find_dirty_bitmap(blk_bs(blk), "bits"));
+    blk_unref(blk);
+    g_assert_cmpuint(peek64(AT(l1_table_offset)), ==, l1);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(blk_pread(blk, 0, sizeof(buf), buf, 0), ==, 0);
+    g_assert_cmpint(buf[0], ==, 7);
+    blk_unref(blk);
+}
+
 /* --- entries of L2 tables --- */
 
 typedef struct EntryDamage {
@@ -388,6 +415,8 @@ static const EntryDamage entry_damages[] = {
     { "compressed-beyond", "size=1M", { QCOW2_OFLAG_COMPRESSED | UINT64_C(1) << 40 }, false, false,
       false },
     { "beyond", "size=1M", { QCOW2_OFLAG_COPIED | UINT64_C(1) << 40 }, false, true, false },
+    { "beyond-refcount-table", "size=1M", { QCOW2_OFLAG_COPIED | UINT64_C(1) << 50 }, false, true,
+      false },
     { "extended-both", "size=1M,extended_l2=on",
       { QCOW2_OFLAG_COPIED, UINT64_C(0x0000000100000001) }, true, false, false },
     { "extended-data-without-cluster", "size=1M,extended_l2=on", { 0, 1 }, false, false, false },
@@ -547,6 +576,111 @@ static void refcount_block_named_twice(void)
 }
 
 /*
+ * Nor can a block lie where no file reaches, or only just does. The file does not become
+ * that long in a repair, nor shorter where the end of the block is past what 64 bits hold.
+ */
+static void refcount_block_beyond_all_files(void)
+{
+    static const uint64_t places[] = {
+        UINT64_C(0xffffffffffff0000), UINT64_C(1) << 63, UINT64_C(0x7fffffffffff0000),
+        UINT64_C(1) << 57,
+    };
+    g_autofree uint8_t *buf = g_malloc(4 * CLUSTER);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
+        BdrvCheckResult r;
+        BlockBackend *blk;
+
+        create("size=1M");
+        poke(peek64(AT(refcount_table_offset)) + 8, 8, places[i]);
+        g_assert_cmpint(check(0, &r), ==, 0);
+        g_assert_cmpint(r.corruptions, >, 0);
+        g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+        g_assert_cmpint(r.corruptions_fixed, >, 0);
+        g_assert_cmpint(check(0, &r), ==, 0);
+        g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+        blk = try_open(BDRV_O_RDWR, &error_abort);
+        g_assert_cmpint(blk_pread(blk, 0, 4 * CLUSTER, buf, 0), ==, 0);
+        g_assert_cmpint(buf[0], ==, 7);
+        g_assert_cmpmem(buf, 4 * CLUSTER - 1, buf + 1, 4 * CLUSTER - 1);
+        blk_unref(blk);
+    }
+}
+
+/*
+ * A refcount block lies far behind the end of the file, and on the way there a data cluster, which
+ * counts when the file has become long enough for the block: by then the first new structures have
+ * been planned without it.
+ */
+static void data_before_a_block_outside(void)
+{
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    uint64_t l2;
+
+    create("size=1M");
+    l2 = peek64(peek64(AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    poke(peek64(AT(refcount_table_offset)) + CLUSTER - 8, 8, 4 * DISK);
+    poke(l2 + 8 * 6, 8, QCOW2_OFLAG_COPIED | 3 * DISK);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, >, 0);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    memset(buf, 9, CLUSTER);
+    g_assert_cmpint(blk_pwrite(blk, 6 * CLUSTER, CLUSTER, buf, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite(blk, 7 * CLUSTER, CLUSTER, buf, 0), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 0, CLUSTER, buf, 0), ==, 0);
+    g_assert_cmpint(buf[0], ==, 7);
+    blk_unref(blk);
+    g_assert_cmpuint(peek64(l2 + 8 * 6), ==, QCOW2_OFLAG_COPIED | 3 * DISK);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+}
+
+/* Some clusters in use count as free, another one leaks: new structures know better of both. */
+static void leak_beside_lost_counters(void)
+{
+    uint8_t buf[512];
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    uint64_t l2, block;
+
+    create("size=1M");
+    l2 = peek64(peek64(AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    block = peek64(peek64(AT(refcount_table_offset)));
+    poke(block + (peek64(l2 + 8) & QCOW2_L2_OFFSET_MASK) / CLUSTER * 2, 2, 0);
+    poke(l2 + 16, 8, 0);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.leaks_fixed, ==, 1);
+    g_assert_cmpint(r.corruptions_fixed, ==, 1);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(blk_pread(blk, CLUSTER, sizeof(buf), buf, 0), ==, 0);
+    g_assert_cmpint(buf[0], ==, 7);
+    blk_unref(blk);
+}
+
+/* As many clusters as a check has numbers for; the file has a hole. */
+static void file_of_too_many_clusters(void)
+{
+    BdrvCheckResult r;
+
+    create("size=1M,cluster_size=512");
+    g_assert_cmpint(check(0, &r), ==, 0);
+    if (truncate(path, INT64_C(512) << 31) < 0) {
+        g_test_skip("the file system has no file of a terabyte");
+        return;
+    }
+    g_assert_cmpint(check(0, &r), ==, -EFBIG);
+    g_assert_cmpint(r.check_errors, >, 0);
+}
+
+/*
  * An L2 table is a refcount block: the counters 1, 1, 1, 1 look like a preallocated cluster that
  * begins nowhere, but whoever repaired that would write over counters.
  */
@@ -617,6 +751,97 @@ static void second_piece_of_snapshot_table(void)
         g_assert_null(blk_new_open(NULL, NULL, o, 0, &err));
         expect("Failed to read snapshot table", err);
     }
+}
+
+/* The header promises more snapshots than there can be. A repair leaves those that there can. */
+static void too_many_snapshots(void)
+{
+    BlockBackend *blk;
+    BdrvCheckResult r;
+    Error *err = NULL;
+
+    create("size=1M");
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    poke(AT(nb_snapshots), 4, UINT32_MAX);
+    g_assert_null(try_open(0, &err));
+    expect("too large", err);
+    g_assert_cmpint(check(0, &r), ==, -EFBIG);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions_fixed, >, 1 << 20);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "s", &error_abort), ==, 0);
+    blk_unref(blk);
+}
+
+/*
+ * A new snapshot is numbered behind the largest number, in whatever order they come. Some ids are no
+ * numbers that one can count on from: this one begins in what was the name.
+ */
+static void ids_of_snapshots(void)
+{
+    static const char name[] = "8446744073709551615x";
+    const size_t extra = sizeof(Qcow2DiskSnapshotExtra);
+    QEMUSnapshotInfo *list = NULL, first = { 0 };
+    uint64_t table, second;
+    BlockBackend *blk;
+
+    create("size=1M");
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_strlcpy(first.name, name, sizeof(first.name));
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &first), ==, 0);
+    blk_unref(blk);
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    table = peek64(AT(snapshots_offset));
+    poke(table + offsetof(Qcow2DiskSnapshot, id_str_size), 2, strlen(name));
+    poke(table + offsetof(Qcow2DiskSnapshot, name_size), 2, 1);
+    g_assert_cmpint(make_snapshot(), ==, 0); /* 3: the second one is 2, */
+    second = peek64(AT(snapshots_offset)) +
+             ROUND_UP(sizeof(Qcow2DiskSnapshot) + extra + strlen(name) + 1, 8);
+    poke(second + sizeof(Qcow2DiskSnapshot) + extra, 1, '9'); /* and now 9 */
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 4);
+    g_assert_cmpstr(list[0].id_str, ==, "18446744073709551615");
+    g_assert_cmpstr(list[0].name, ==, "x");
+    g_assert_cmpstr(list[1].id_str, ==, "9");
+    g_assert_cmpstr(list[2].id_str, ==, "3");
+    g_assert_cmpstr(list[3].id_str, ==, "10");
+    g_free(list);
+    blk_unref(blk);
+}
+
+/* There is none in an image with a data file, whose clusters nobody counts; a table may say so. */
+static void snapshots_of_a_data_file(void)
+{
+    g_autofree char *file = g_strconcat(path, ".data", NULL);
+    g_autofree char *options = g_strdup_printf("size=1M,data_file=%s", file);
+    QEMUSnapshotInfo sn = { .name = "t" }, *list = NULL;
+    uint8_t buf[512];
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    Error *err = NULL;
+
+    create(options);
+    poke(TABLE + CLUSTER - 8, 8, 0);
+    put_snapshot(0, NAME);
+    poke(AT(nb_snapshots), 4, 1);
+    poke(AT(snapshots_offset), 8, TABLE);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, >, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 1);
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &sn), ==, -ENOTSUP);
+    g_assert_cmpint(bdrv_snapshot_delete(blk_bs(blk), list[0].id_str, NULL, &err), ==, -ENOTSUP);
+    g_clear_pointer(&err, error_free);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), list[0].id_str, &err), ==, -ENOTSUP);
+    g_clear_pointer(&err, error_free);
+    g_assert_cmpint(blk_pread(blk, 0, sizeof(buf), buf, 0), ==, 0);
+    g_assert_cmpint(buf[0], ==, 7);
+    g_free(list);
+    blk_unref(blk);
+    g_unlink(file);
 }
 
 /* More extra data than there can be: a check tells how to be rid of it, a repair is. */
@@ -837,6 +1062,15 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/damaged-tables/references/snapshot", snapshot_of_damaged_tables);
     g_test_add_func("/qcow2/damaged-tables/references/refcount-block-named-twice",
                     refcount_block_named_twice);
+    g_test_add_func("/qcow2/damaged-tables/references/refcount-block-beyond-all-files",
+                    refcount_block_beyond_all_files);
+    g_test_add_func("/qcow2/damaged-tables/bitmap-among-metadata", bitmap_among_metadata);
+    g_test_add_func("/qcow2/damaged-tables/references/data-before-a-block-outside",
+                    data_before_a_block_outside);
+    g_test_add_func("/qcow2/damaged-tables/references/leak-beside-lost-counters",
+                    leak_beside_lost_counters);
+    g_test_add_func("/qcow2/damaged-tables/references/file-of-too-many-clusters",
+                    file_of_too_many_clusters);
     g_test_add_func("/qcow2/damaged-tables/references/table-is-a-refcount-block",
                     table_is_a_refcount_block);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/second-piece-cannot-be-read",
@@ -845,6 +1079,9 @@ int main(int argc, char **argv)
                     stale_bitmaps_go_with_the_first_write);
     g_test_add_func("/qcow2/damaged-tables/bitmaps/of-version-2-are-not-believed",
                     bitmaps_of_version_2_are_not_believed);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-many", too_many_snapshots);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/ids", ids_of_snapshots);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/data-file", snapshots_of_a_data_file);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-much-extra-data",
                     too_much_extra_data);
     g_test_add_func("/qcow2/damaged-tables/bitmaps/disabled-one-stays-consistent",
