@@ -199,7 +199,6 @@ static int coroutine_fn grow_table(BlockDriverState *bs, uint64_t index)
     }
     rc->table_dirty = false;
     rc->table_offset = offset;
-    rc->zero_from = MAX(rc->zero_from, offset + (clusters << s->cluster_bits));
     qcow2_map_remove(s, old_offset, old_entries * 8);
     return qcow2_lower_refcounts(bs, old_offset >> s->cluster_bits,
                                  old_entries * 8 >> s->cluster_bits);

@@ -52,7 +52,7 @@ static void copy_extensions(Area *a, uint32_t type)
         if (type ? t == type : !known) {
             put_extension(a, t, a->old + pos, length);
         }
-        pos += MIN(ROUND_UP((size_t)length, 8), a->end - pos);
+        pos += ROUND_UP((size_t)length, 8);
     }
 }
 

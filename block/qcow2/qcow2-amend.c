@@ -157,9 +157,11 @@ static int check_options(const Amend *a, BlockOptions *opts, Error **errp)
     } else if ((a->backing_file || a->backing_format) &&
                (g_strcmp0(a->backing_file, s->hdr.backing_file) ||
                 g_strcmp0(a->backing_format, s->hdr.backing_format))) {
-        ERRP_GUARD();
-        error_setg(errp, "Cannot amend the backing file");
-        error_append_hint(errp, "You can use 'qemu-img rebase' instead.\n");
+        Error *err = NULL;
+
+        error_setg(&err, "Cannot amend the backing file");
+        error_append_hint(&err, "You can use 'qemu-img rebase' instead.\n");
+        error_propagate(errp, err);
     } else if (a->lazy && !was_lazy && a->version < 3) {
         error_setg(errp, "Lazy refcounts only supported with compatibility level 1.1 and above (use"
                    " compat=1.1 or greater)");

@@ -375,23 +375,20 @@ static bool fits_in_directory(BlockDriverState *bs, const char *name, Error **er
 bool qcow2_can_store_new_dirty_bitmap(BlockDriverState *bs, const char *name,
                                       uint32_t granularity, Error **errp)
 {
-    ERRP_GUARD();
     BDRVQcow2State *s = bs->opaque;
-    bool ok = false;
+    Error *err = NULL;
 
     if (bdrv_find_dirty_bitmap(bs, name)) {
         error_setg(errp, "Bitmap already exists: %s", name);
         return false;
     }
     if (s->hdr.version < 3) {
-        error_setg(errp, "Cannot store dirty bitmaps in qcow2 v2 files");
-    } else {
-        ok = qcow2_bitmap_check(name, s->size, ctz32(granularity), s->cluster_bits, errp) &&
-             fits_in_directory(bs, name, errp);
+        error_setg(&err, "Cannot store dirty bitmaps in qcow2 v2 files");
+    } else if (qcow2_bitmap_check(name, s->size, ctz32(granularity), s->cluster_bits, &err) &&
+               fits_in_directory(bs, name, &err)) {
+        return true;
     }
-    if (!ok) {
-        error_prepend(errp, "Can't make bitmap '%s' persistent in '%s': ", name,
-                      bdrv_get_node_name(bs));
-    }
-    return ok;
+    error_propagate_prepend(errp, err, "Can't make bitmap '%s' persistent in '%s': ", name,
+                            bdrv_get_node_name(bs));
+    return false;
 }

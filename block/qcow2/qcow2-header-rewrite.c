@@ -169,7 +169,7 @@ static size_t copy_extensions(Area *a, const uint8_t *old, size_t size, const Qc
         if (type != QCOW2_EXT_BITMAPS) {
             put(a, old + pos, whole);
         }
-        pos += MIN(ROUND_UP(whole, (size_t)8), end - pos);
+        pos += ROUND_UP(whole, (size_t)8);
     }
     if (!done) {
         put_bitmaps(a, b);

@@ -127,7 +127,7 @@ static int count_data(Measure *m, BlockDriverState *in_bs, uint64_t length, Erro
             uint64_t from = MAX(done, ROUND_DOWN(offset, m->cluster));
 
             done = ROUND_UP(offset + pnum, m->cluster);
-            m->data += done - MIN(from, done);
+            m->data += done - from;
         }
         offset += pnum;
         bdrv_report_progress(in_bs, offset, length);

@@ -162,7 +162,7 @@ static int take_options(BlockOptions *options, int flags, OpenOptions *o, Error 
     if (has_both && !has_l2) {
         o->l2_cache = both - MIN(both, o->refcount_cache);
     } else if (has_both) {
-        o->refcount_cache = both - MIN(both, o->l2_cache);
+        o->refcount_cache = both - o->l2_cache; /* which is no larger */
     }
     has_entry = blk_options_take_size(options, "l2-cache-entry-size", &o->l2_entry, errp);
     o->has_l2_entry = has_entry > 0;
@@ -432,44 +432,51 @@ static void build_map(BlockDriverState *bs)
  * relative, or nothing. Any other file can be named with the options "data-file.*", or is a node
  * that "data-file" names.
  */
-static const char *data_file_to_open(const BDRVQcow2State *s, BlockOptions *options, int flags,
-                                     Error **errp)
+static int data_file_to_open(const BDRVQcow2State *s, BlockOptions *options, int flags,
+                             const char **name, Error **errp)
 {
     bool wanted = s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
 
+    *name = NULL;
     if (blk_options_get(options, "data-file")) {
-        return NULL;
+        return 0;
     }
     for (size_t i = 0; i < blk_options_count(options); i++) {
         if (g_str_has_prefix(blk_options_key(options, i), "data-file.")) {
-            return NULL;
+            return 0;
         }
     }
     if (!wanted || !s->hdr.data_file || (flags & BDRV_O_NO_IO)) {
-        return NULL;
+        return 0;
     }
     if (flags & BDRV_O_NO_EXTERNAL) {
         error_setg(errp, "'%s' may not be opened: only the image itself names it",
                    s->hdr.data_file);
-        return NULL;
+        return -EINVAL;
     }
     if (bdrv_path_has_protocol(s->hdr.data_file)) {
         error_setg(errp, "Data file '%s': only plain file names are followed from within an image;"
                    " name it with data-file.filename", s->hdr.data_file);
-        return NULL;
+        return -EINVAL;
     }
-    return s->hdr.data_file;
+    *name = s->hdr.data_file;
+    return 0;
 }
 
 static int open_data_file(BlockDriverState *bs, BlockOptions *options, int flags, Error **errp)
 {
-    ERRP_GUARD();
     BDRVQcow2State *s = bs->opaque;
     bool wanted = s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
-    const char *name = data_file_to_open(s, options, flags, errp);
-    BdrvChild *child = *errp ? NULL : bdrv_open_child(name, options, "data-file", bs, true, errp);
+    const char *name;
+    BdrvChild *child;
+    Error *err = NULL;
 
-    if (!child && *errp) {
+    if (data_file_to_open(s, options, flags, &name, errp) < 0) {
+        return -EINVAL;
+    }
+    child = bdrv_open_child(name, options, "data-file", bs, true, &err);
+    if (err) {
+        error_propagate(errp, err);
         return -EINVAL;
     }
     s->data_file = child ? child : bs->file;

@@ -14,7 +14,6 @@ typedef struct Chunk {
 void qcow2_refmap_init(Qcow2RefMap *m)
 {
     m->chunks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
-    m->end = 0;
     m->last = NULL;
 }
 
@@ -80,6 +79,5 @@ int qcow2_refmap_add(Qcow2RefMap *m, uint64_t cluster)
     }
     count = &c->counts[cluster % QCOW2_REFMAP_CHUNK];
     *count += *count < UINT32_MAX;
-    m->end = MAX(m->end, cluster + 1);
     return 0;
 }

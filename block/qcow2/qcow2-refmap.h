@@ -15,7 +15,6 @@
 typedef struct Qcow2RefMap {
     GHashTable *chunks; /* number -> uint32_t[QCOW2_REFMAP_CHUNK] */
     void *last;         /* the chunk that was asked for last; or NULL */
-    uint64_t end;       /* behind the last cluster that is referred to */
 } Qcow2RefMap;
 
 void qcow2_refmap_init(Qcow2RefMap *m);
