@@ -214,6 +214,45 @@ static int repair(BlockBackend *blk)
     return bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
 }
 
+/* --- with more refcount blocks than are in RAM --- */
+
+static void fill_with_zeroes(BlockBackend *blk)
+{
+    fill_to_the_brim(blk);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 20 * UNIT, 2 * UNIT, 0), ==, 0);
+    g_assert_cmpint(blk_pwrite_zeroes(blk, 50 * UNIT, 2 * UNIT, BDRV_REQ_MAY_UNMAP), ==, 0);
+}
+
+static void fill_and_mark(BlockBackend *blk)
+{
+    fill_to_the_brim(blk);
+    bdrv_set_dirty_bitmap(add_bitmap(blk, "bits", 512), 0, UNIT);
+    bdrv_set_dirty_bitmap(add_bitmap(blk, "more", 512), SIZE, UNIT);
+}
+
+static int discard_everything(BlockBackend *blk)
+{
+    int ret = blk_pdiscard(blk, 0, LARGEST);
+
+    return ret < 0 ? ret : blk_flush(blk);
+}
+
+/* The same bytes are written that are there already, as the snapshot is gone back to. */
+static int snapshot_large(BlockBackend *blk)
+{
+    g_autofree uint8_t *buf = g_malloc(30 * UNIT);
+    int ret = make_snapshot(blk, "one", 0);
+
+    memset(buf, 6, 30 * UNIT);
+    if (ret == 0) {
+        ret = blk_pwrite(blk, 14 * UNIT, 30 * UNIT, buf, 0);
+    }
+    if (ret == 0) {
+        ret = bdrv_snapshot_goto(blk_bs(blk), "one", NULL);
+    }
+    return ret < 0 ? ret : bdrv_snapshot_delete(blk_bs(blk), NULL, "one", NULL);
+}
+
 /* --- damage --- */
 
 static uint8_t *at_field(Image *d, size_t field)
@@ -317,6 +356,24 @@ static const Operation operations[] = {
     { "grow-with-bitmaps", .run = grow_with_bitmaps },
     { "shrink", .run = shrink, .plain = true },
     { "grow-refcount-table", .prepare = fill_to_the_brim, .run = go_over_the_brim, .plain = true },
+    { "shrink-large", .prepare = fill_to_the_brim, .run = shrink, .plain = true,
+      .small_clusters = true },
+    { "discard-large", .prepare = fill_to_the_brim, .run = discard_everything, .plain = true,
+      .small_clusters = true },
+    { "snapshot-large", .prepare = fill_to_the_brim, .run = snapshot_large, .plain = true,
+      .small_clusters = true },
+    { "amend-large-refcount-width", .prepare = fill_to_the_brim, .run = amend_refcount_width,
+      .plain = true, .small_clusters = true },
+    { "amend-large-to-version-2", .prepare = fill_with_zeroes, .run = amend_to_version_2,
+      .plain = true, .small_clusters = true, .backing = true },
+    { "make-empty-large", .prepare = fill_to_the_brim, .run = make_empty, .plain = true,
+      .small_clusters = true, .backing = true },
+    { "statuses-large", .prepare = fill_to_the_brim, .run = all_statuses, .plain = true,
+      .small_clusters = true },
+    { "check-large-while-open", .prepare = fill_to_the_brim, .run = check_only, .plain = true,
+      .small_clusters = true },
+    { "use-bitmaps-large", .prepare = fill_and_mark, .run = use_bitmaps, .plain = true,
+      .small_clusters = true },
     { "data-file-shrink", .run = shrink, .plain = true, .data_file = true },
     { "data-file-grow", .run = grow_with_data, .plain = true, .data_file = true },
     { "data-file-grow-with-metadata", .run = grow_with_metadata, .plain = true,

@@ -43,6 +43,18 @@ static void fill_most(BlockBackend *blk)
     put(blk, 12, 42, 6);
 }
 
+/* So many refcount blocks that they are not all in RAM; some, behind a long table, count others. */
+static void fill_most_and_save(BlockBackend *blk)
+{
+    fill_most(blk);
+    g_assert_cmpint(save_farther_state(blk), ==, 0);
+}
+
+static int shrink_much(BlockBackend *blk)
+{
+    return blk_truncate(blk, SIZE / 4 + 3 * CRASH_SECTOR, true, PREALLOC_MODE_OFF, 0, NULL);
+}
+
 static int write_sector(BlockBackend *blk, int64_t offset, uint8_t value)
 {
     uint8_t buf[CRASH_SECTOR];
@@ -158,48 +170,71 @@ static int change_kinds(BlockBackend *blk)
 
 /* --- copies --- */
 
-/* The disk copies within itself; a driver at the bottom of both ends may do it as it likes. */
-static int coroutine_fn sim_copy_from(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+/* The disks copy for each other; a driver at the bottom of both ends may do it as it likes. */
+static int coroutine_fn copy_from_disk(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
                                       BdrvChild *dst, int64_t dst_offset, int64_t bytes,
                                       BdrvRequestFlags read_flags, BdrvRequestFlags write_flags)
 {
     return bdrv_co_copy_range_to(src, src_offset, dst, dst_offset, bytes, read_flags, write_flags);
 }
 
-static int coroutine_fn sim_copy_to(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
-                                    BdrvChild *dst, int64_t dst_offset, int64_t bytes,
-                                    BdrvRequestFlags read_flags, BdrvRequestFlags write_flags)
+static int coroutine_fn copy_to_disk(BlockDriverState *bs, BdrvChild *src, int64_t src_offset,
+                                     BdrvChild *dst, int64_t dst_offset, int64_t bytes,
+                                     BdrvRequestFlags read_flags, BdrvRequestFlags write_flags)
 {
     g_autofree uint8_t *buf = g_malloc(bytes);
     QEMUIOVector qiov;
     int ret;
 
-    if (src->bs->drv != &bdrv_sim) {
-        return -ENOTSUP;
-    }
     qemu_iovec_init_buf(&qiov, buf, bytes);
-    ret = bdrv_sim.bdrv_co_preadv_part(src->bs, src_offset, bytes, &qiov, 0, 0);
-    return ret < 0 ? ret : bdrv_sim.bdrv_co_pwritev_part(bs, dst_offset, bytes, &qiov, 0, 0);
+    ret = src->bs->drv->bdrv_co_preadv_part(src->bs, src_offset, bytes, &qiov, 0, 0);
+    return ret < 0 ? ret : bs->drv->bdrv_co_pwritev_part(bs, dst_offset, bytes, &qiov, 0, 0);
+}
+
+typedef struct Copy {
+    int64_t from, to, bytes;
+} Copy;
+
+static int copy_all(BlockBackend *blk, const Copy *copies, size_t nb_copies)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < nb_copies && ret == 0; i++) {
+        ret = send_request((Request){ .blk = blk, .from = copies[i].from, .offset = copies[i].to,
+                                      .bytes = copies[i].bytes });
+    }
+    return ret < 0 ? ret : blk_flush(blk);
 }
 
 static int copy_units(BlockBackend *blk)
 {
-    static const struct {
-        int64_t from, to, bytes;
-    } copies[] = {
+    static const Copy copies[] = {
         { 0, 20 * UNIT, UNIT },
         { UNIT, 5 * UNIT + 3 * CRASH_SECTOR, UNIT - 4 * CRASH_SECTOR },
         { 2 * UNIT, 22 * UNIT, UNIT },
         { 3 * UNIT, 10 * UNIT + CRASH_SECTOR, CRASH_SECTOR },
         { 9 * UNIT, CRASH_SECTOR, UNIT },
     };
-    int ret = 0;
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(copies) && ret == 0; i++) {
-        ret = send_request((Request){ .blk = blk, .from = copies[i].from, .offset = copies[i].to,
-                                      .bytes = copies[i].bytes });
-    }
-    return ret < 0 ? ret : blk_flush(blk);
+    return copy_all(blk, copies, G_N_ELEMENTS(copies));
+}
+
+/* Longer than the backing file. */
+static void make_longer(BlockBackend *blk)
+{
+    g_assert_cmpint(blk_truncate(blk, LARGEST, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+}
+
+/* What lies in the backing file, where that ends, and behind it. */
+static int copy_from_below(BlockBackend *blk)
+{
+    static const Copy copies[] = {
+        { 5 * UNIT, 20 * UNIT, UNIT },
+        { SIZE - UNIT, 40 * UNIT, 2 * UNIT },
+        { SIZE + 20 * UNIT, UNIT, UNIT },
+    };
+
+    return copy_all(blk, copies, G_N_ELEMENTS(copies));
 }
 
 /* --- bitmaps --- */
@@ -281,14 +316,23 @@ static void misplace_zeroes_of_snapshot(Image *d)
 static const Operation operations[] = {
     { "save-far-state", .run = save_far_state, .plain = true },
     { "save-farther-state", .prepare = fill_most, .run = save_farther_state, .plain = true },
+    { "shrink-with-far-state", .prepare = fill_most_and_save, .run = shrink_much, .plain = true,
+      .small_clusters = true },
     { "append-compressed-later", .prepare = fill_end, .run = append_compressed_later, .plain = true },
     { "write-parts", .run = write_parts, .no_bitmaps = true },
     { "write-parts-over-backing", .run = write_parts, .plain = true, .backing = true },
     { "write-parts-to-data-file", .run = write_parts, .plain = true, .data_file = true },
+    { "write-parts-to-raw-data-file", .run = write_parts, .plain = true, .data_file = true,
+      .create = "data_file_raw=on" },
+    { "write-parts-lazily", .run = write_parts, .no_bitmaps = true,
+      .create = "lazy_refcounts=on" },
     { "change-kinds", .run = change_kinds, .no_bitmaps = true },
     { "change-kinds-over-backing", .run = change_kinds, .plain = true, .backing = true },
     { "copy", .run = copy_units, .no_bitmaps = true },
     { "copy-plain", .run = copy_units, .plain = true },
+    { "copy-with-data-file", .run = copy_units, .plain = true, .data_file = true },
+    { "copy-from-backing", .prepare = make_longer, .run = copy_from_below, .plain = true,
+      .backing = true },
     { "write-beside-bitmaps", .run = write_beside_bitmaps },
     { "repair-lost-counters-of-large-image", .prepare = fill_most, .damage = lose_all_counters,
       .run = repair, .flags = BDRV_O_CHECK | BDRV_O_RDWR, .plain = true },
@@ -300,7 +344,7 @@ static const Operation operations[] = {
 
 int main(int argc, char **argv)
 {
-    bdrv_sim.bdrv_co_copy_range_from = sim_copy_from;
-    bdrv_sim.bdrv_co_copy_range_to = sim_copy_to;
+    bdrv_sim.bdrv_co_copy_range_from = bdrv_test_ram.bdrv_co_copy_range_from = copy_from_disk;
+    bdrv_sim.bdrv_co_copy_range_to = bdrv_test_ram.bdrv_co_copy_range_to = copy_to_disk;
     return operation_faults_main(argc, argv, operations, G_N_ELEMENTS(operations));
 }
