@@ -425,7 +425,8 @@ static int sim_has_zero_init(BlockDriverState *bs)
 
 static void sim_parse_filename(const char *filename, BlockOptions *options, Error **errp)
 {
-    const char *name = filename + strlen("sim:");
+    /* With driver=sim the name may be any. */
+    const char *name = g_str_has_prefix(filename, "sim:") ? filename + strlen("sim:") : "";
 
     if (!*name || g_str_has_prefix(name, "//")) {
         error_setg(errp, "'%s' is not 'sim:' and the name of a simulated disk", filename);

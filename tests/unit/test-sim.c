@@ -1074,6 +1074,21 @@ static void test_long_runs_take_little_memory(void)
     teardown();
 }
 
+static void test_other_names_are_refused(void)
+{
+    static const char *const names[] = { "", "f", "sim", "sim:", "sim://x", "file:x" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *name = g_strdup(names[i]); /* of its own length, for sanitizers */
+        BlockOptions *o = blk_options_new();
+        g_autoptr(GError) err = NULL;
+
+        blk_options_set(o, "driver", "sim");
+        g_assert_null(blk_new_open(name, NULL, o, BDRV_O_RDWR, &err));
+        g_assert_nonnull(err);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1112,6 +1127,7 @@ int main(int argc, char **argv)
     g_test_add_func("/sim/requests-end-in-the-seeds-order", test_requests_end_in_the_seeds_order);
     g_test_add_func("/sim/cut-hits-what-is-in-flight", test_cut_hits_what_is_in_flight);
     g_test_add_func("/sim/raw-data-file-is-created", test_raw_data_file_is_created);
+    g_test_add_func("/sim/names-of-other-kinds-are-refused", test_other_names_are_refused);
     g_test_add_func("/sim/cut-at-a-virtual-time", test_cut_at_a_virtual_time);
     g_test_add_func("/sim/threads-share-a-disk", test_threads_share_a_disk);
     g_test_add_func("/sim/threads-share-a-state", test_threads_share_a_state);
