@@ -290,7 +290,7 @@ static void coroutine_fn worker_entry(void *opaque)
         compare_chunk(c, w, &chunk);
     }
     if (qatomic_fetch_dec(&c->running) == 1) {
-        aio_wait_kick(); /* the main thread, in compare_contents */
+        aio_wait_kick(); /* the main thread, in run_workers */
     }
 }
 

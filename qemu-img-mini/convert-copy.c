@@ -158,7 +158,8 @@ static void work_advance(Copy *c, int64_t bytes)
     c->work_done += bytes;
     if (c->surveyed) {
         progress_update(c->work_done, c->work_total);
-    } else if (!is_survey_due(c)) {
+    } else if (c->survey_tried) {
+        /* Too much to be surveyed. Nobody has asked before it was tried. */
         progress_update(c->position, c->total);
     }
 }
