@@ -391,6 +391,27 @@ static void test_write_through(gconstpointer opaque)
     ram_disk_free(d);
 }
 
+/* A disk that knows FUA gets one flush behind many pieces, and none for a piece. */
+static void test_write_through_in_pieces(void)
+{
+    RamDisk *d = patterned_disk(512);
+    BlockBackend *blk;
+    char buf[8192] = { 0 };
+
+    d->fua = true;
+    d->limits.max_transfer = 1024;
+    blk = ram_open_blk(d, "driver=raw");
+    blk_set_enable_write_cache(blk, false);
+    g_assert_cmpint(blk_pwrite(blk, 0, 8192, buf, 0), ==, 0);
+    g_assert_cmpuint(d->fua_writes, ==, 0);
+    g_assert_cmpuint(d->flushes, ==, 1);
+    g_assert_cmpint(blk_pwrite(blk, 0, 1024, buf, 0), ==, 0);
+    g_assert_cmpuint(d->fua_writes, ==, 1);
+    g_assert_cmpuint(d->flushes, ==, 1);
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
 /* --- length and status --- */
 
 static void test_truncate(void)
@@ -705,6 +726,7 @@ int main(int argc, char **argv)
                          test_write_through);
     g_test_add_data_func("/block/io/write-through/fua", GINT_TO_POINTER(1),
                          test_write_through);
+    g_test_add_func("/block/io/write-through/in-pieces", test_write_through_in_pieces);
     g_test_add_func("/block/io/truncate", test_truncate);
     g_test_add_func("/block/io/truncate/before-write", test_truncate_before_write);
     g_test_add_func("/block/io/truncate/twice", test_truncate_twice);
