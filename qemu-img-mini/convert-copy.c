@@ -36,9 +36,10 @@
 #include "progress.h"
 
 /*
- * By measurement: large enough that the cost of a request does not matter, small enough that a chunk is
- * still in the processor's cache when it is written.
+ * By measurement: between two page caches so small that the bytes are still in the processor's cache
+ * when they are written; for a disk, and for compressing in several threads, large requests are better.
  */
+#define CACHED_CHUNK_BYTES (512 * 1024)
 #define CHUNK_BYTES (1024 * 1024)
 /* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
 #define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
@@ -733,6 +734,20 @@ static int64_t pow2_floor(int64_t n)
     return p;
 }
 
+static bool is_direct(const BlockBackend *blk)
+{
+    return blk_bs(blk)->open_flags & BDRV_O_NOCACHE;
+}
+
+static int64_t chunk_bytes(const CopyJob *job)
+{
+    if (job->compressed) {
+        return MAX(job->compressed, CHUNK_BYTES);
+    }
+    return is_direct(job->target) || is_direct(job->sources[0].blk) ? CHUNK_BYTES
+                                                                    : CACHED_CHUNK_BYTES;
+}
+
 static unsigned max_writing(const CopyJob *job)
 {
     BlockDriverState *bs = blk_bs(job->target);
@@ -741,7 +756,7 @@ static unsigned max_writing(const CopyJob *job)
     if (job->compressed) {
         return job->num_coroutines;
     }
-    if (!(bs->open_flags & BDRV_O_NOCACHE) ||
+    if (!is_direct(job->target) ||
         (bdrv_get_info(bs, &info) == 0 && info.cluster_size)) {
         return 1;
     }
@@ -755,7 +770,7 @@ bool copy_run(const CopyJob *job)
     c->job = job;
     c->source = job->sources;
     c->total = job->sources[job->num_sources - 1].end;
-    c->chunk_bytes = MAX(job->compressed, CHUNK_BYTES);
+    c->chunk_bytes = chunk_bytes(job);
     c->max_writing = max_writing(job);
     c->granularity = BDRV_SECTOR_SIZE;
     if (job->min_sparse && !job->compressed) {

@@ -25,7 +25,7 @@
  * memory that large are what a virtual machine has given back to its host: the first touch of
  * each page then costs more than all the rest of the write.
  */
-#define CACHED_WRITE_PIECE (128 * 1024)
+#define CACHED_WRITE_PIECE (256 * 1024)
 
 /* Atomic: the kernel does not know RWF_DSYNC; found out by trying. */
 static bool no_dsync;
