@@ -16,7 +16,7 @@ void aio_ring_init(AioRing *ring, io_context_t ctx)
     if (map->magic == AIO_RING_MAGIC && map->incompat_features == 0 &&
         map->header_length == sizeof(*map) && !memcheck_runs()) {
         ring->map = map;
-        ring->head = qatomic_read(&map->head);
+        ring->head = ring->tail = qatomic_read(&map->head);
     } else {
         ring->fetched = g_new(struct io_event, AIO_RING_FETCH);
     }

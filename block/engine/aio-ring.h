@@ -38,6 +38,7 @@ typedef struct AioRingHeader {
 typedef struct AioRing {
     AioRingHeader *map;         /* NULL: not readable, use io_getevents */
     uint32_t head;              /* how far we have read; map->head follows in _release */
+    uint32_t tail;              /* how far the kernel was when we last looked */
     io_context_t ctx;
     struct io_event *fetched;   /* of the last io_getevents */
     int next, count;
@@ -50,21 +51,36 @@ void aio_ring_cleanup(AioRing *ring);
 /* Slow path of aio_ring_next: more events by system call. */
 bool aio_ring_fetch(AioRing *ring);
 
-static inline bool aio_ring_has_events(const AioRing *ring)
+/* Events are read from lines that another processor has written: a little ahead of their use. */
+#define AIO_RING_AHEAD 6
+
+/*
+ * Whether there are slots to read. The kernel moves tail with each completion, perhaps on another
+ * processor at this moment: its line is asked for only when all up to the last tail has been read.
+ */
+static inline bool aio_ring_look(AioRing *ring)
 {
-    if (likely(ring->map)) {
-        return ring->head != qatomic_read(&ring->map->tail);
+    if (ring->head == ring->tail) {
+        /* Pairs with the kernel's barrier between filling the slots and moving tail. */
+        ring->tail = qatomic_load_acquire(&ring->map->tail);
     }
-    return ring->next < ring->count;
+    return ring->head != ring->tail;
+}
+
+static inline bool aio_ring_has_events(AioRing *ring)
+{
+    return likely(ring->map) ? aio_ring_look(ring) : ring->next < ring->count;
 }
 
 /* Takes the next event; false when there is none. */
 static inline bool aio_ring_next(AioRing *ring, struct io_event *event)
 {
     if (likely(ring->map)) {
-        /* Pairs with the kernel's barrier between filling the slot and moving tail. */
-        if (ring->head == qatomic_load_acquire(&ring->map->tail)) {
+        if (!aio_ring_look(ring)) {
             return false;
+        }
+        if (ring->head + AIO_RING_AHEAD < ring->tail) {
+            __builtin_prefetch(&ring->map->slots[ring->head + AIO_RING_AHEAD]);
         }
         *event = ring->map->slots[ring->head];
         ring->head = ring->head + 1 == ring->map->nr ? 0 : ring->head + 1;
@@ -77,13 +93,13 @@ static inline bool aio_ring_next(AioRing *ring, struct io_event *event)
     return true;
 }
 
-/* What the next event's request was given as data, if the event is there already; or NULL. */
-static inline void *aio_ring_peek(const AioRing *ring)
+/*
+ * What the request of the event behind the next @n was given as data, if it is known to be there and the
+ * ring does not begin anew before it; or NULL.
+ */
+static inline void *aio_ring_peek(const AioRing *ring, uint32_t n)
 {
-    if (ring->map && ring->head != qatomic_load_acquire(&ring->map->tail)) {
-        return ring->map->slots[ring->head].data;
-    }
-    return NULL;
+    return ring->map && ring->head + n < ring->tail ? ring->map->slots[ring->head + n].data : NULL;
 }
 
 /*

@@ -53,6 +53,9 @@
  */
 #define LAIO_DEFAULT_BATCH 64
 
+/* The stack of the event behind the next is fetched: from the third level cache that takes as long as one runs. */
+#define LAIO_PREFETCH_AHEAD 1
+
 typedef struct LaioRequest {
     struct iocb iocb;
     Coroutine *co;
@@ -111,8 +114,14 @@ static int gather(LaioState *s)
     return room;
 }
 
-static void unqueue(LaioState *s, int n)
+static void unqueue(LaioState *s, unsigned n)
 {
+    if (n == s->queued) {
+        /* As nearly always; the kernel has had the requests in the meantime: not touched once more. */
+        s->queued = 0;
+        QSIMPLEQ_INIT(&s->queue);
+        return;
+    }
     s->queued -= n;
     while (n-- > 0) {
         QSIMPLEQ_REMOVE_HEAD(&s->queue, next);
@@ -204,7 +213,7 @@ static bool process_completions(LaioState *s)
     /* Each event is taken before its coroutine runs: a nested aio_poll finds the others. */
     for (n = 1; n <= LAIO_MAX_ROUND && aio_ring_next(&s->ring, &event); n++) {
         LaioRequest *req = event.data;
-        const void *after = aio_ring_peek(&s->ring);
+        const void *after = aio_ring_peek(&s->ring, LAIO_PREFETCH_AHEAD);
 
         if (after) {
             io_prefetch_request(after);
