@@ -31,6 +31,7 @@
 #ifndef UTIL_AIO_INTERNAL_H
 #define UTIL_AIO_INTERNAL_H
 
+#include "qemu/aio-sleeper.h"
 #include "qemu/aio.h"
 #include "qemu/atomic.h"
 #include "qemu/queue.h"
@@ -174,6 +175,8 @@ struct AioContext {
     QEMUTimerListGroup tlg;
     QEMUBH *co_schedule_bh;
     struct AioSim *sim; /* home's; NULL: real time */
+    AioSleeper *sleeper; /* home's; or NULL */
+    bool watched; /* home's: somebody waits otherwise than by aio_poll */
 
     /* Set while nobody else uses the context, or by home. */
     struct ThreadPool *thread_pool;
@@ -227,6 +230,9 @@ static inline void aio_sleep_end(AioContext *ctx, unsigned reason)
     qatomic_store_release(&ctx->notify_me, ctx->notify_me - reason);
 }
 
+/* ns until a bottom half or a timer wants to run; -1: never. Home. */
+int64_t aio_soonest_ns(AioContext *ctx);
+
 /* ---- aio-bh.c ---- */
 
 void aio_bh_setup(AioContext *ctx);
@@ -240,6 +246,16 @@ static inline bool aio_bh_queued(AioContext *ctx)
 {
     return ctx->bh_queue.head || qatomic_read(&ctx->bh_shared) ||
            !QSIMPLEQ_EMPTY(&ctx->bh_slices);
+}
+
+/* ---- aio-sleeper.c ---- */
+
+/* From now on others wait for the context: no new silent requests. Home. */
+void aio_watched(AioContext *ctx);
+/* Whether silent requests are under way. Home. */
+static inline bool aio_has_silent(const AioContext *ctx)
+{
+    return ctx->sleeper && ctx->sleeper->silent;
 }
 
 /* ---- aio-posix.c ---- */

@@ -273,16 +273,6 @@ static void end_round(AioContext *ctx)
     }
 }
 
-void aio_dispatch(AioContext *ctx)
-{
-    ctx->depth++;
-    ctx->fdmon->gsource_collect(ctx);
-    aio_bh_poll(ctx);
-    dispatch_ready(ctx);
-    timerlistgroup_run_timers(&ctx->tlg);
-    end_round(ctx);
-}
-
 /* ---- asking io_poll ---- */
 
 static void renew_pollers(AioContext *ctx)
@@ -427,15 +417,27 @@ static void collect_now(AioContext *ctx, bool found)
     }
 }
 
+static void sleep_for(AioContext *ctx, int64_t timeout)
+{
+    if (aio_has_silent(ctx)) {
+        if (ctx->sleeper->sleep(ctx->sleeper, timeout)) {
+            ctx->fdmon->wait(ctx, 0);
+        }
+        poll_once(ctx);
+    } else {
+        ctx->fdmon->wait(ctx, timeout);
+    }
+}
+
 /* Sleep until something happens, if nothing has. */
 static void collect_or_sleep(AioContext *ctx)
 {
     int64_t timeout;
 
     aio_sleep_begin(ctx, AIO_POLLING);
-    timeout = qatomic_read(&ctx->notified) ? 0 : aio_compute_timeout(ctx);
+    timeout = qatomic_read(&ctx->notified) ? 0 : aio_soonest_ns(ctx);
     if (timeout) {
-        ctx->fdmon->wait(ctx, timeout);
+        sleep_for(ctx, timeout);
     }
     aio_sleep_end(ctx, AIO_POLLING);
     if (!timeout) {
@@ -449,7 +451,7 @@ static void collect_or_sleep(AioContext *ctx)
  */
 static void collect_simulated(AioContext *ctx)
 {
-    int64_t timeout = qatomic_read(&ctx->notified) ? 0 : aio_compute_timeout(ctx);
+    int64_t timeout = qatomic_read(&ctx->notified) ? 0 : aio_soonest_ns(ctx);
 
     if (timeout < 0) {
         collect_or_sleep(ctx);
@@ -464,7 +466,7 @@ static void collect_simulated(AioContext *ctx)
 static void collect_with_busy_polling(AioContext *ctx)
 {
     int64_t start = get_clock();
-    int64_t timeout = aio_compute_timeout(ctx);
+    int64_t timeout = aio_soonest_ns(ctx);
     bool found = ctx->poll_ns && ctx->n_pollers && poll_busily(ctx, timeout, start);
 
     if (!found) {
@@ -505,11 +507,25 @@ int aio_context_get_pollable_fd(AioContext *ctx)
             errno = -ret;
             return -1;
         }
+        aio_watched(ctx);
         if (ctx->depth == 0) {
             arm_pollable_fd(ctx);
         }
     }
     return ctx->epollfd;
+}
+
+void aio_dispatch(AioContext *ctx)
+{
+    ctx->depth++;
+    ctx->fdmon->gsource_collect(ctx);
+    if (unlikely(aio_has_silent(ctx))) {
+        poll_once(ctx);
+    }
+    aio_bh_poll(ctx);
+    dispatch_ready(ctx);
+    timerlistgroup_run_timers(&ctx->tlg);
+    end_round(ctx);
 }
 
 bool aio_poll(AioContext *ctx, bool blocking)

@@ -199,6 +199,7 @@ AioSim *aio_sim_begin(AioContext *ctx, uint64_t seed)
     sim->now = AIO_SIM_START_NS;
     sim->calls = g_array_new(FALSE, FALSE, sizeof(SimCall));
     ctx->sim = sim;
+    aio_watched(ctx); /* a sleeper knows no virtual time */
     aio_sim_of_thread = sim;
     /* Who waited before may have left one behind: it would end the first aio_poll. */
     aio_notify_accept(ctx);

@@ -30,6 +30,9 @@
 #define tsan_all_gone(ctx) ((void)0)
 #endif
 
+/* How often those look whom silent requests do not wake, see aio-sleeper.h. */
+#define SILENT_POLL_NS (1000 * 1000)
+
 /* ---- the thread's own context ---- */
 
 QEMU_NOINLINE AioContext *qemu_get_current_aio_context(void)
@@ -76,7 +79,7 @@ static void timer_list_notify(void *opaque, QEMUClockType type)
     aio_wake(opaque);
 }
 
-int64_t aio_compute_timeout(AioContext *ctx)
+int64_t aio_soonest_ns(AioContext *ctx)
 {
     int64_t timeout = aio_bh_timeout(ctx);
 
@@ -86,11 +89,19 @@ int64_t aio_compute_timeout(AioContext *ctx)
     return qemu_soonest_timeout(timeout, timerlistgroup_deadline_ns(&ctx->tlg));
 }
 
+int64_t aio_compute_timeout(AioContext *ctx)
+{
+    int64_t timeout = aio_soonest_ns(ctx);
+
+    return unlikely(aio_has_silent(ctx)) ? qemu_soonest_timeout(timeout, SILENT_POLL_NS) : timeout;
+}
+
 /* ---- as a GSource ---- */
 
 /* From prepare on, GLib may sleep; aio_wake then has to write the eventfd. */
 bool aio_prepare(AioContext *ctx)
 {
+    aio_watched(ctx);
     aio_stop_polling(ctx);
     if (!(ctx->notify_me & AIO_IN_GSOURCE)) {
         aio_sleep_begin(ctx, AIO_IN_GSOURCE);
@@ -107,7 +118,7 @@ static void leave_gsource_wait(AioContext *ctx)
 
 bool aio_pending(AioContext *ctx)
 {
-    return ctx->fdmon->gsource_pending(ctx);
+    return ctx->fdmon->gsource_pending(ctx) || aio_has_silent(ctx);
 }
 
 static gboolean source_prepare(GSource *source, gint *timeout)

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "qemu/osdep.h"
+#include "qemu/timer.h"
 
 #include "block/engine/aio-ring.h"
 #include "block/engine/memcheck.h"
@@ -17,9 +18,8 @@ void aio_ring_init(AioRing *ring, io_context_t ctx)
         map->header_length == sizeof(*map) && !memcheck_runs()) {
         ring->map = map;
         ring->head = ring->tail = qatomic_read(&map->head);
-    } else {
-        ring->fetched = g_new(struct io_event, AIO_RING_FETCH);
     }
+    ring->fetched = g_new(struct io_event, AIO_RING_FETCH);
 }
 
 void aio_ring_cleanup(AioRing *ring)
@@ -38,4 +38,34 @@ bool aio_ring_fetch(AioRing *ring)
     ring->next = 0;
     ring->count = MAX(ret, 0);
     return ring->count > 0;
+}
+
+void aio_ring_wait(AioRing *ring, int64_t timeout)
+{
+    struct timespec ts = {
+        .tv_sec = timeout / NANOSECONDS_PER_SECOND,
+        .tv_nsec = timeout % NANOSECONDS_PER_SECOND,
+    };
+    int ret;
+
+    if (aio_ring_has_events(ring)) {
+        return;
+    }
+    ret = io_getevents(ring->ctx, 1, AIO_RING_FETCH, ring->fetched, timeout < 0 ? NULL : &ts);
+    ring->next = 0;
+    ring->count = MAX(ret, 0);
+    /* The kernel has moved it. */
+    ring->head = ring->tail = qatomic_read(&ring->map->head);
+}
+
+bool aio_ring_drop(AioRing *ring, const void *data)
+{
+    for (uint32_t i = ring->next; i < ring->count; i++) {
+        if (ring->fetched[i].data == data) {
+            /* The order of completions means nothing. */
+            ring->fetched[i] = ring->fetched[--ring->count];
+            return true;
+        }
+    }
+    return false;
 }

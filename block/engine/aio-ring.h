@@ -4,7 +4,8 @@
  *
  * io_setup(2) maps a ring into the process; the context's handle is its address. The
  * kernel fills event slots and then moves tail; the reader consumes slots and then moves
- * head. Where the ring is not of the layout known here, io_getevents(2) is used.
+ * head. Where the ring is not of the layout known here, io_getevents(2) is used; and for
+ * waiting, as it fetches events on the way, which come before those of the ring.
  *
  * One thread reads.
  */
@@ -41,7 +42,7 @@ typedef struct AioRing {
     uint32_t tail;              /* how far the kernel was when we last looked */
     io_context_t ctx;
     struct io_event *fetched;   /* of the last io_getevents */
-    int next, count;
+    uint32_t next, count;       /* of fetched */
 } AioRing;
 
 /* @ctx: as io_setup gave it. */
@@ -50,6 +51,15 @@ void aio_ring_cleanup(AioRing *ring);
 
 /* Slow path of aio_ring_next: more events by system call. */
 bool aio_ring_fetch(AioRing *ring);
+
+/*
+ * Waits up to @timeout ns (-1: for ever) until there are events, or a signal comes. What was read
+ * has been released. A ring that is readable.
+ */
+void aio_ring_wait(AioRing *ring, int64_t timeout);
+
+/* Takes the event of @data out of those that aio_ring_wait has fetched: whether there is one. */
+bool aio_ring_drop(AioRing *ring, const void *data);
 
 /* Events are read from lines that another processor has written: a little ahead of their use. */
 #define AIO_RING_AHEAD 6
@@ -69,13 +79,13 @@ static inline bool aio_ring_look(AioRing *ring)
 
 static inline bool aio_ring_has_events(AioRing *ring)
 {
-    return likely(ring->map) ? aio_ring_look(ring) : ring->next < ring->count;
+    return ring->next < ring->count || (likely(ring->map) && aio_ring_look(ring));
 }
 
 /* Takes the next event; false when there is none. */
 static inline bool aio_ring_next(AioRing *ring, struct io_event *event)
 {
-    if (likely(ring->map)) {
+    if (ring->next == ring->count && likely(ring->map)) {
         if (!aio_ring_look(ring)) {
             return false;
         }
@@ -99,6 +109,9 @@ static inline bool aio_ring_next(AioRing *ring, struct io_event *event)
  */
 static inline void *aio_ring_peek(const AioRing *ring, uint32_t n)
 {
+    if (ring->next + n < ring->count) {
+        return ring->fetched[ring->next + n].data;
+    }
     return ring->map && ring->head + n < ring->tail ? ring->map->slots[ring->head + n].data : NULL;
 }
 

@@ -17,17 +17,25 @@
  * completion is lost that was signalled before the eventfd was read. An aio_poll inside
  * of a callback has a bottom half instead (schedule_bh).
  *
+ * Where nobody but aio_poll waits for the context, the eventfd is left out: requests are silent
+ * then, and the loop sleeps here, in io_getevents (qemu/aio-sleeper.h). A poll request for the epoll
+ * descriptor, fd_poll, wakes it for everything else.
+ *
  * Everything belongs to the thread of the state's context. The kernel shares the ring:
  * it writes events and tail, we write head.
  */
 #include <libaio.h>
 
+#include <poll.h>
+
 #include "qemu/osdep.h"
+#include "qemu/aio-sleeper.h"
 #include "qemu/atomic.h"
 #include "qemu/coroutine.h"
 #include "qemu/defer-call.h"
 #include "qemu/event_notifier.h"
 #include "qemu/queue.h"
+#include "qemu/timer.h"
 
 #include "block/engine/aio-ring.h"
 #include "block/engine/io-transfer.h"
@@ -63,6 +71,9 @@ typedef struct LaioRequest {
     QSIMPLEQ_ENTRY(LaioRequest) next;
 } LaioRequest;
 
+/* How long a sleep lasts at most while fd_poll cannot be sent. */
+#define LAIO_BLIND_SLEEP_NS (1000 * 1000)
+
 /* Outside the range of -errno and of lengths. */
 enum {
     LAIO_IN_PROGRESS = -100000,
@@ -75,6 +86,10 @@ typedef struct LaioState {
     EventNotifier notifier;
     int resfd;                /* of notifier: what the kernel signals */
     AioRing ring;
+    AioSleeper sleeper;
+    struct iocb fd_poll;      /* completes when sleeper.fd is readable */
+    bool fd_polled;           /* fd_poll is in the kernel, or its event not yet seen */
+    bool fd_ready;            /* it has completed, and the loop has not been told */
 
     QSIMPLEQ_HEAD(, LaioRequest) queue; /* not yet in the kernel, in order */
     unsigned queued;          /* length of queue */
@@ -202,6 +217,23 @@ static void enqueue(LaioState *s, LaioRequest *req)
 
 /* --- completion --- */
 
+static void request_done(LaioState *s, const struct io_event *event)
+{
+    LaioRequest *req = event->data;
+
+    s->in_flight--;
+    s->blocked = false;
+    req->result = (long)event->res;
+    schedule_bh(s);
+    io_engine_complete(s->aio_context, req->co);
+}
+
+static void fd_poll_done(LaioState *s)
+{
+    s->fd_polled = false;
+    s->fd_ready = true;
+}
+
 /* True: there may be more. */
 static bool process_completions(LaioState *s)
 {
@@ -212,20 +244,19 @@ static bool process_completions(LaioState *s)
     s->processing = true;
     /* Each event is taken before its coroutine runs: a nested aio_poll finds the others. */
     for (n = 1; n <= LAIO_MAX_ROUND && aio_ring_next(&s->ring, &event); n++) {
-        LaioRequest *req = event.data;
         const void *after = aio_ring_peek(&s->ring, LAIO_PREFETCH_AHEAD);
 
         if (after) {
             io_prefetch_request(after);
         }
-        s->in_flight--;
-        s->blocked = false;
-        req->result = (long)event.res;
         if (n % LAIO_RELEASE_EVERY == 0) {
             aio_ring_release(&s->ring);
         }
-        schedule_bh(s);
-        io_engine_complete(s->aio_context, req->co);
+        if (unlikely(event.data == &s->fd_poll)) {
+            fd_poll_done(s);
+        } else {
+            request_done(s, &event);
+        }
     }
     aio_ring_release(&s->ring);
     s->processing = nested;
@@ -275,6 +306,52 @@ static void laio_notified(EventNotifier *notifier)
     }
 }
 
+/* --- sleeping --- */
+
+static bool send_fd_poll(LaioState *s)
+{
+    struct iocb *iocb = &s->fd_poll;
+
+    if (!s->fd_polled) {
+        io_prep_poll(iocb, s->sleeper.fd, POLLIN);
+        iocb->data = iocb;
+        s->fd_polled = io_submit(s->ctx, 1, &iocb) == 1;
+    }
+    return s->fd_polled;
+}
+
+static bool laio_sleep(AioSleeper *sleeper, int64_t timeout)
+{
+    LaioState *s = container_of(sleeper, LaioState, sleeper);
+    bool blind = !s->fd_ready && !send_fd_poll(s);
+
+    if (!s->fd_ready) {
+        aio_ring_wait(&s->ring, blind ? qemu_soonest_timeout(timeout, LAIO_BLIND_SLEEP_NS) : timeout);
+        if (aio_ring_drop(&s->ring, &s->fd_poll)) {
+            fd_poll_done(s);
+        }
+        if (s->processing && aio_ring_has_events(&s->ring)) {
+            /* A callback has polled: io_poll is not asked inside of it. */
+            schedule_bh(s);
+        }
+    }
+    if (s->fd_ready) {
+        s->fd_ready = false;
+        return true;
+    }
+    return blind;
+}
+
+/* Before Linux 4.19 there is no fd_poll, and where the ring cannot be read nothing is gained. */
+static void set_sleeper(LaioState *s)
+{
+    s->sleeper.sleep = laio_sleep;
+    if (s->ring.map && aio_context_set_sleeper(s->aio_context, &s->sleeper) && !send_fd_poll(s)) {
+        aio_context_unset_sleeper(s->aio_context, &s->sleeper);
+        s->sleeper.may_silent = false;
+    }
+}
+
 /* --- one request --- */
 
 static void prepare(LaioState *s, LaioRequest *req, const IOTransfer *t, bool dsync)
@@ -287,8 +364,10 @@ static void prepare(LaioState *s, LaioRequest *req, const IOTransfer *t, bool ds
         .aio_fildes = t->fd,
         .aio_rw_flags = dsync ? RWF_DSYNC : 0,
     };
-    iocb->u.c.flags = 1; /* IOCB_FLAG_RESFD: signal resfd, an eventfd */
-    iocb->u.c.resfd = s->resfd;
+    if (!s->sleeper.may_silent) {
+        iocb->u.c.flags = 1; /* IOCB_FLAG_RESFD: signal resfd, an eventfd */
+        iocb->u.c.resfd = s->resfd;
+    }
     if (t->op == IO_ENGINE_FLUSH) {
         iocb->aio_lio_opcode = IO_CMD_FDSYNC;
         return;
@@ -308,12 +387,16 @@ static void prepare(LaioState *s, LaioRequest *req, const IOTransfer *t, bool ds
 /* Sends a prepared request and waits; the kernel's result, or LAIO_USE_THREADS. */
 static long coroutine_fn run(LaioState *s, LaioRequest *req)
 {
+    const bool silent = !req->iocb.u.c.flags;
+
     req->co = qemu_coroutine_self();
     req->result = LAIO_IN_PROGRESS;
+    s->sleeper.silent += silent;
     enqueue(s, req);
     while (req->result == LAIO_IN_PROGRESS) {
         qemu_coroutine_yield();
     }
+    s->sleeper.silent -= silent;
     return req->result;
 }
 
@@ -442,7 +525,7 @@ static IOEngineState *laio_attach(AioContext *ctx, Error **errp)
         g_free(s);
         return NULL;
     }
-    ret = io_setup(LAIO_MAX_EVENTS, &s->ctx);
+    ret = io_setup(LAIO_MAX_EVENTS + 1, &s->ctx); /* and fd_poll */
     if (ret < 0) {
         set_setup_error(errp, -ret);
         event_notifier_cleanup(&s->notifier);
@@ -456,6 +539,7 @@ static IOEngineState *laio_attach(AioContext *ctx, Error **errp)
     aio_ring_init(&s->ring, s->ctx);
     s->bh = aio_bh_new(ctx, process_bh, s);
     aio_set_event_notifier(ctx, &s->notifier, laio_notified, laio_poll, laio_poll_ready);
+    set_sleeper(s);
     return (IOEngineState *)s;
 }
 
@@ -464,6 +548,7 @@ static void laio_detach(IOEngineState *state, AioContext *ctx)
     LaioState *s = to_laio(state);
 
     g_assert(!s->in_flight && !s->queued);
+    aio_context_unset_sleeper(ctx, &s->sleeper);
     aio_set_event_notifier(ctx, &s->notifier, NULL, NULL, NULL);
     qemu_bh_delete(s->bh);
     io_destroy(s->ctx);

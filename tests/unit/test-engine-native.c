@@ -59,7 +59,7 @@ int io_submit(io_context_t ctx, long n, struct iocb **iocbs)
     int (*fn)(io_context_t, long, struct iocb **) = real("io_submit");
     int ret;
 
-    if (!faults_here) {
+    if (!faults_here || iocbs[0]->aio_lio_opcode == IO_CMD_POLL) {
         return fn(ctx, n, iocbs);
     }
     if (fault.interrupts && fault.interrupts--) {
