@@ -11,6 +11,7 @@
 #include <libaio.h>
 
 #include "block/block-backend.h"
+#include "../../block/engine/memcheck.h"
 #include "engine-test.h"
 #include "qapi/error.h"
 #include "qemu/atomic.h"
@@ -117,8 +118,10 @@ static bool skipped(Fixture *f)
 {
     if (f->fd < 0) {
         g_test_skip("no O_DIRECT here");
+    } else if (memcheck_runs()) {
+        g_test_skip("under memcheck the ring is not read, and no request is silent");
     }
-    return f->fd < 0;
+    return f->fd < 0 || memcheck_runs();
 }
 
 static bool in_time(const Fixture *f)
