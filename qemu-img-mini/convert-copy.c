@@ -734,7 +734,7 @@ static int64_t pow2_floor(int64_t n)
     return p;
 }
 
-static bool is_direct(const BlockBackend *blk)
+static bool is_direct(BlockBackend *blk)
 {
     return blk_bs(blk)->open_flags & BDRV_O_NOCACHE;
 }
