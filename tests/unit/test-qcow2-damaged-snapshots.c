@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Snapshot tables of several pieces, with more in them than there can be, or where there can be
+ * none: what of it is refused, listed, and left by a repair.
+ */
+#include "damaged-image.h"
+
+/* --- a snapshot table of several pieces --- */
+
+#define TABLE (16 * CLUSTER) /* where it lies */
+#define EXTRA 40             /* bytes: more than is known */
+#define NAME  16             /* and of an id */
+
+/* The entry at @at of the table, with an id of @id bytes. Returns where the next one begins. */
+static uint64_t put_snapshot(uint64_t at, uint32_t id)
+{
+    uint64_t offset = TABLE + at;
+
+    for (unsigned i = 0; i < sizeof(Qcow2DiskSnapshot) + EXTRA; i += 8) {
+        poke(offset + i, 8, 0);
+    }
+    poke(offset + offsetof(Qcow2DiskSnapshot, id_str_size), 2, id);
+    poke(offset + offsetof(Qcow2DiskSnapshot, name_size), 2, NAME);
+    poke(offset + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, EXTRA);
+    return ROUND_UP(at + sizeof(Qcow2DiskSnapshot) + EXTRA + id + NAME, 8);
+}
+
+/* The second piece cannot be read, whichever part of an entry goes on there. */
+static void second_piece_of_snapshot_table(void)
+{
+    static const unsigned parts[] = {
+        8, sizeof(Qcow2DiskSnapshot) + 8, sizeof(Qcow2DiskSnapshot) + 32,
+        sizeof(Qcow2DiskSnapshot) + EXTRA + 8, sizeof(Qcow2DiskSnapshot) + EXTRA + NAME + 8,
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        uint64_t at = CLUSTER - parts[i];
+        BlockOptions *o = blk_options_new();
+        QEMUSnapshotInfo *list = NULL;
+        BlockBackend *blk;
+        Error *err = NULL;
+
+        create("size=1M");
+        poke(TABLE + 2 * CLUSTER - 8, 8, 0);
+        g_assert_cmpuint(put_snapshot(0, at - sizeof(Qcow2DiskSnapshot) - EXTRA - NAME), ==, at);
+        put_snapshot(at, NAME);
+        poke(AT(nb_snapshots), 4, 2);
+        poke(AT(snapshots_offset), 8, TABLE);
+        blk = try_open(0, &error_abort);
+        g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 2);
+        g_free(list);
+        blk_unref(blk);
+        blk_options_parse(o, "driver=qcow2,file.driver=blkdebug,file.inject-error.0.event=none,"
+                          "file.inject-error.0.iotype=read", NULL, &error_abort);
+        blk_options_set(o, "file.image.filename", path);
+        blk_options_setf(o, "file.inject-error.0.sector", "%u", (TABLE + CLUSTER) / 512);
+        g_assert_null(blk_new_open(NULL, NULL, o, 0, &err));
+        expect("Failed to read snapshot table", err);
+    }
+}
+
+/* The header promises more snapshots than there can be. A repair leaves those that there can. */
+static void too_many_snapshots(void)
+{
+    BlockBackend *blk;
+    BdrvCheckResult r;
+    Error *err = NULL;
+
+    create("size=1M");
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    poke(AT(nb_snapshots), 4, UINT32_MAX);
+    g_assert_null(try_open(0, &err));
+    expect("too large", err);
+    g_assert_cmpint(check(0, &r), ==, -EFBIG);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions_fixed, >, 1 << 20);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), "s", &error_abort), ==, 0);
+    blk_unref(blk);
+}
+
+/*
+ * A new snapshot is numbered behind the largest number, in whatever order they come. Some ids are no
+ * numbers that one can count on from: this one begins in what was the name.
+ */
+static void ids_of_snapshots(void)
+{
+    static const char name[] = "8446744073709551615x";
+    const size_t extra = sizeof(Qcow2DiskSnapshotExtra);
+    QEMUSnapshotInfo *list = NULL, first = { 0 };
+    uint64_t table, second;
+    BlockBackend *blk;
+
+    create("size=1M");
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_strlcpy(first.name, name, sizeof(first.name));
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &first), ==, 0);
+    blk_unref(blk);
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    table = peek64(AT(snapshots_offset));
+    poke(table + offsetof(Qcow2DiskSnapshot, id_str_size), 2, strlen(name));
+    poke(table + offsetof(Qcow2DiskSnapshot, name_size), 2, 1);
+    g_assert_cmpint(make_snapshot(), ==, 0); /* 3: the second one is 2, */
+    second = peek64(AT(snapshots_offset)) +
+             ROUND_UP(sizeof(Qcow2DiskSnapshot) + extra + strlen(name) + 1, 8);
+    poke(second + sizeof(Qcow2DiskSnapshot) + extra, 1, '9'); /* and now 9 */
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 4);
+    g_assert_cmpstr(list[0].id_str, ==, "18446744073709551615");
+    g_assert_cmpstr(list[0].name, ==, "x");
+    g_assert_cmpstr(list[1].id_str, ==, "9");
+    g_assert_cmpstr(list[2].id_str, ==, "3");
+    g_assert_cmpstr(list[3].id_str, ==, "10");
+    g_free(list);
+    blk_unref(blk);
+}
+
+/* There is none in an image with a data file, whose clusters nobody counts; a table may say so. */
+static void snapshots_of_a_data_file(void)
+{
+    g_autofree char *file = g_strconcat(path, ".data", NULL);
+    g_autofree char *options = g_strdup_printf("size=1M,data_file=%s", file);
+    QEMUSnapshotInfo sn = { .name = "t" }, *list = NULL;
+    uint8_t buf[512];
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    Error *err = NULL;
+
+    create(options);
+    poke(TABLE + CLUSTER - 8, 8, 0);
+    put_snapshot(0, NAME);
+    poke(AT(nb_snapshots), 4, 1);
+    poke(AT(snapshots_offset), 8, TABLE);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, >, 0);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 1);
+    g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &sn), ==, -ENOTSUP);
+    g_assert_cmpint(bdrv_snapshot_delete(blk_bs(blk), list[0].id_str, NULL, &err), ==, -ENOTSUP);
+    g_clear_pointer(&err, error_free);
+    g_assert_cmpint(bdrv_snapshot_goto(blk_bs(blk), list[0].id_str, &err), ==, -ENOTSUP);
+    g_clear_pointer(&err, error_free);
+    g_assert_cmpint(blk_pread(blk, 0, sizeof(buf), buf, 0), ==, 0);
+    g_assert_cmpint(buf[0], ==, 7);
+    g_free(list);
+    blk_unref(blk);
+    g_unlink(file);
+}
+
+/* More extra data than there can be: a check tells how to be rid of it, a repair is. */
+static void too_much_extra_data(void)
+{
+    QEMUSnapshotInfo *list = NULL;
+    BlockBackend *blk;
+    BdrvCheckResult r;
+
+    create("size=1M");
+    g_assert_cmpint(make_snapshot(), ==, 0);
+    poke(peek64(AT(snapshots_offset)) + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, 2000);
+    g_assert_null(try_open(0, NULL));
+    g_assert_cmpint(check(0, &r), ==, -EFBIG);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions_fixed, >, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions, ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 1);
+    g_free(list);
+    blk_unref(blk);
+}
+
+int main(int argc, char **argv)
+{
+    damaged_image_init(&argc, &argv);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/second-piece-cannot-be-read",
+                    second_piece_of_snapshot_table);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-many", too_many_snapshots);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/ids", ids_of_snapshots);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/data-file", snapshots_of_a_data_file);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-much-extra-data",
+                    too_much_extra_data);
+    return damaged_image_run();
+}
