@@ -9,6 +9,7 @@
 #include "block/sim.h"
 #include "block/snapshot.h"
 #include "../../block/qcow2/qcow2-format.h"
+#include "qemu/main-loop.h"
 
 #define AT(field) offsetof(Qcow2DiskHeader, field)
 #define CLUSTER   65536
@@ -92,6 +93,25 @@ static inline void make_snapshot(BlockBackend *blk, const char *name)
 
     g_strlcpy(sn.name, name, sizeof(sn.name));
     g_assert_cmpint(bdrv_snapshot_create(blk_bs(blk), &sn), ==, 0);
+}
+
+typedef struct WorldTest {
+    const char *name;
+    void (*function)(void);
+} WorldTest;
+
+/* What main() does: runs the tests, with "/qcow2/@group/" before their names. */
+static inline int run_world_tests(int argc, char **argv, const char *group, const WorldTest *tests,
+                                  size_t n)
+{
+    g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
+    for (size_t i = 0; i < n; i++) {
+        g_autofree char *name = g_strdup_printf("/qcow2/%s/%s", group, tests[i].name);
+
+        g_test_add_func(name, tests[i].function);
+    }
+    return g_test_run();
 }
 
 #endif

@@ -237,10 +237,7 @@ static void leaks_repaired_between_writes(void)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*function)(void);
-    } tests[] = {
+    static const WorldTest tests[] = {
         { "corruption-met-on-the-way", corruption_met_on_the_way },
         { "writers-stop-at-corruption", writers_stop_at_corruption },
         { "emptied-with-damaged-refcounts", emptied_with_damaged_refcounts },
@@ -249,12 +246,5 @@ int main(int argc, char **argv)
         { "leaks-repaired-between-writes", leaks_repaired_between_writes },
     };
 
-    g_test_init(&argc, &argv, NULL);
-    qemu_init_main_loop(&error_abort);
-    for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
-        g_autofree char *path = g_strconcat("/qcow2/damage-met/", tests[i].name, NULL);
-
-        g_test_add_func(path, tests[i].function);
-    }
-    return g_test_run();
+    return run_world_tests(argc, argv, "damage-met", tests, G_N_ELEMENTS(tests));
 }

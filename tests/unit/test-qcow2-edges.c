@@ -9,7 +9,6 @@
 #include "block/dirty-bitmap.h"
 #include "block/qcow2.h"
 #include "qemu/cutils.h"
-#include "qemu/main-loop.h"
 #include "qcow2-world.h"
 
 extern BlockDriver bdrv_qcow2;
@@ -651,10 +650,7 @@ static void snapshot_of_a_huge_disk(void)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*function)(void);
-    } tests[] = {
+    static const WorldTest tests[] = {
         { "shrinking-does-not-preallocate", shrinking_does_not_preallocate },
         { "data-file-longer-than-the-disk", data_file_longer_than_the_disk },
         { "preallocation-over-what-is-there", preallocation_over_what_is_there },
@@ -684,12 +680,5 @@ int main(int argc, char **argv)
         { "snapshot-of-a-huge-disk", snapshot_of_a_huge_disk },
     };
 
-    g_test_init(&argc, &argv, NULL);
-    qemu_init_main_loop(&error_abort);
-    for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
-        g_autofree char *path = g_strconcat("/qcow2/edges/", tests[i].name, NULL);
-
-        g_test_add_func(path, tests[i].function);
-    }
-    return g_test_run();
+    return run_world_tests(argc, argv, "edges", tests, G_N_ELEMENTS(tests));
 }
