@@ -9,7 +9,9 @@ void coroutine_fn qcow2_file_end_reserve(BlockDriverState *bs, uint64_t end)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Refcounts *rc = &s->rc;
-    uint64_t step = MIN(MAX(end / 4, MIN_STEP), MAX_STEP), target = end + step;
+    uint64_t step = MIN(MAX(end / 4, MIN_STEP), MAX_STEP);
+    /* Others' clusters may lie behind this one, and their data be on the way. */
+    uint64_t target = MAX(end, rc->zero_from) + step;
     int64_t length;
 
     if (end <= rc->file_end || rc->file_end_fixed) {

@@ -12,19 +12,39 @@
 #include "qcow2-refcount.h"
 #include "qcow2-write.h"
 
-/* The file gets the space, and reads as zeroes there. */
-static int coroutine_fn prepare_space(BlockDriverState *bs, uint64_t host, uint64_t bytes,
-                                      bool fresh, PreallocMode mode)
+/*
+ * Under alloc_lock: a file that ends before @end gets longer, as far as clusters have been given
+ * out: others may write to some behind @end meanwhile. 1: it is long enough.
+ */
+static int coroutine_fn extend_file(BlockDriverState *bs, uint64_t end, PreallocMode mode)
 {
+    BDRVQcow2State *s = bs->opaque;
     int64_t length = bdrv_co_getlength(bs->file->bs);
+    PreallocMode how = mode == PREALLOC_MODE_METADATA ? PREALLOC_MODE_OFF : mode;
 
     if (length < 0) {
         return length;
     }
-    if (fresh && (uint64_t)length < host + bytes) {
-        PreallocMode how = mode == PREALLOC_MODE_METADATA ? PREALLOC_MODE_OFF : mode;
+    return (uint64_t)length >= end
+               ? 1
+               : bdrv_co_truncate(bs->file, MAX(end, s->rc.zero_from), false, how, 0, NULL);
+}
 
-        return bdrv_co_truncate(bs->file, host + bytes, false, how, 0, NULL);
+/* The file gets the space, and reads as zeroes there. */
+static int coroutine_fn prepare_space(BlockDriverState *bs, uint64_t host, uint64_t bytes,
+                                      bool fresh, PreallocMode mode)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (fresh) {
+        int ret;
+
+        qemu_co_mutex_lock(&s->alloc_lock);
+        ret = extend_file(bs, host + bytes, mode);
+        qemu_co_mutex_unlock(&s->alloc_lock);
+        if (ret <= 0) {
+            return ret;
+        }
     }
     if (fresh && mode == PREALLOC_MODE_METADATA) {
         return 0;

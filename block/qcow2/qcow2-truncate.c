@@ -139,13 +139,17 @@ int coroutine_fn qcow2_co_grow_l1(BlockDriverState *bs, uint64_t needed)
     if (needed > QCOW2_MAX_L1_BYTES / 8) {
         return -EFBIG;
     }
-    if (needed > s->l1_size) {
-        qemu_co_mutex_lock(&s->wb_lock);
-        qemu_co_mutex_lock(&s->l1_lock);
-        ret = replace_l1(bs, needed);
-        qemu_co_mutex_unlock(&s->l1_lock);
-        qemu_co_mutex_unlock(&s->wb_lock);
+    if (needed <= qatomic_read(&s->l1_size)) {
+        return 0;
     }
+    qemu_co_mutex_lock(&s->wb_lock);
+    qemu_co_mutex_lock(&s->l1_lock);
+    /* Others may have made it longer while this one waited: it never gets shorter. */
+    if (needed > s->l1_size) {
+        ret = replace_l1(bs, needed);
+    }
+    qemu_co_mutex_unlock(&s->l1_lock);
+    qemu_co_mutex_unlock(&s->wb_lock);
     return ret;
 }
 

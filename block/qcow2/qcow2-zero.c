@@ -187,6 +187,15 @@ static bool holds_data(const BDRVQcow2State *s, unsigned slot, uint64_t offset, 
     return has_something(s, entry) && !(s->hdr.version >= 3 && (entry[0] & QCOW2_OFLAG_ZERO));
 }
 
+/*
+ * Does the range stop within a subcluster, though the disk goes on? It ended with the disk when
+ * it was sent, and who made the disk longer meanwhile may have written to the rest.
+ */
+static bool ends_midway(const BDRVQcow2State *s, uint64_t end)
+{
+    return (end & ((UINT64_C(1) << s->subcluster_bits) - 1)) && end < qatomic_read(&s->size);
+}
+
 /* @no_data: -ENOTSUP where there are data; the range then lies in one subcluster. */
 static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64_t end,
                                    ZeroMode mode, bool no_data, uint64_t *done)
@@ -208,7 +217,8 @@ static int coroutine_fn zero_slice(BlockDriverState *bs, uint64_t offset, uint64
         ret = qcow2_l2cache_lock(bs, qcow2_slice_key(s, offset), &slot);
     }
     if (ret == 0) {
-        if (no_data && holds_data(s, slot, offset, end)) {
+        if ((no_data && holds_data(s, slot, offset, end)) ||
+            (mode != ZERO_EMPTY && ends_midway(s, end))) {
             ret = -ENOTSUP;
         } else {
             change_slot(bs, slot, offset, end, mode);
