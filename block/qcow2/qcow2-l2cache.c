@@ -261,7 +261,7 @@ int coroutine_fn qcow2_l2cache_read_past(BlockDriverState *bs, uint64_t key, uin
     if (slot >= 0) {
         return 1;
     }
-    if (!host) {
+    if (!host || !table_is_sound(bs, key, host)) {
         return -EIO;
     }
     bdrv_co_debug_event(bs->file->bs, BLKDBG_L2_LOAD);

@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include "block/block-backend.h"
 #include "qemu/main-loop.h"
+#include "../../block/qcow2/qcow2-format.h"
 
 #define DISK_BYTES (16 << 20) /* of the file */
 
@@ -142,11 +143,42 @@ static void full_cache_lets_reads_pass(void)
     ram_disk_free(d);
 }
 
+/* One whose place is no cluster's is damage, also for reads that go past the cache. */
+static void full_cache_does_not_hide_damage(void)
+{
+    const int64_t table = 128 << 10; /* bytes of the disk that one is for: two slices */
+    RamDisk *d = new_image("size=4M,cluster_size=1k");
+    BlockBackend *blk = ram_open_blk(d, "driver=qcow2");
+    uint8_t buf[512] = { 0 };
+    uint64_t l1;
+    int written = 1;
+
+    for (int i = 0; i < 32; i++) {
+        put(blk, i * table, i + 1);
+        put(blk, i * table + table / 2, i + 1);
+    }
+    blk_unref(blk);
+    memcpy(&l1, d->data + offsetof(Qcow2DiskHeader, l1_table_offset), sizeof(l1));
+    d->data[GUINT64_FROM_BE(l1) + 6] |= 2; /* the first entry, by 512 bytes */
+    blk = ram_open_blk(d, "driver=qcow2,l2-cache-size=4096,l2-cache-entry-size=512");
+    d->flush_error = -EIO;
+    while (written < 32 && blk_pwrite(blk, written * table + 1024, 512, buf, 0) == 0) {
+        written++;
+    }
+    g_assert_cmpint(written, >, 1);
+    g_assert_cmpint(written, <, 32);
+    g_assert_cmpint(blk_pread(blk, 0, 512, buf, 0), ==, -EIO);
+    blk_unref(blk);
+    ram_disk_free(d);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     qemu_init_main_loop(&error_abort);
     g_test_add_func("/qcow2/cache/unused-slices-leave", unused_slices_leave);
     g_test_add_func("/qcow2/cache/full-cache-lets-reads-pass", full_cache_lets_reads_pass);
+    g_test_add_func("/qcow2/cache/full-cache-does-not-hide-damage",
+                    full_cache_does_not_hide_damage);
     return g_test_run();
 }
