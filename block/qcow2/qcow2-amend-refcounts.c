@@ -7,6 +7,7 @@
  */
 #include "qcow2-amend.h"
 
+#include "qcow2-file-end.h"
 #include "qcow2-header-io.h"
 #include "qcow2-overlap.h"
 #include "qcow2-refblock.h"
@@ -34,7 +35,8 @@ static int plan(Rebuild *r)
         r->blocks = DIV_ROUND_UP(r->start + r->clusters + r->blocks, r->per_block);
         r->clusters = DIV_ROUND_UP(r->blocks * 8, s->cluster_size);
     } while (r->blocks != before);
-    if (r->clusters << s->cluster_bits > QCOW2_MAX_REFTABLE_BYTES) {
+    if (r->clusters << s->cluster_bits > QCOW2_MAX_REFTABLE_BYTES ||
+        r->start + r->clusters + r->blocks > QCOW2_MAX_HOST_OFFSET >> s->cluster_bits) {
         return -EFBIG;
     }
     r->table = g_try_new0(uint64_t, r->clusters * (s->cluster_size / 8));
@@ -184,23 +186,11 @@ static void take_over(Rebuild *r)
     }
 }
 
-static int coroutine_fn rebuild_locked(Rebuild *r, const Qcow2AmendProgress *progress,
-                                       Error **errp)
+/* Under alloc_lock. The new structures become durable, and then the ones that count. */
+static int coroutine_fn write_all(Rebuild *r, const Qcow2AmendProgress *progress, Error **errp)
 {
-    BDRVQcow2State *s = r->bs->opaque;
-    int ret = qcow2_refcounts_used_end(r->bs, &r->start);
+    int ret = write_blocks(r, progress, errp);
 
-    if (ret == 0) {
-        ret = plan(r);
-    }
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not plan the new refcount structures");
-        return ret;
-    }
-    s->rc.zero_from = MAX(s->rc.zero_from,
-                          (r->start + r->clusters + r->blocks) << s->cluster_bits);
-    s->rc.file_end_ahead = true; /* on failure they are cut off again */
-    ret = write_blocks(r, progress, errp);
     if (ret < 0) {
         return ret;
     }
@@ -210,10 +200,37 @@ static int coroutine_fn rebuild_locked(Rebuild *r, const Qcow2AmendProgress *pro
     }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not write the new refcount structures");
+    }
+    return ret;
+}
+
+static int coroutine_fn rebuild_locked(Rebuild *r, const Qcow2AmendProgress *progress,
+                                       Error **errp)
+{
+    BDRVQcow2State *s = r->bs->opaque;
+    uint64_t count;
+    int ret = qcow2_refcounts_used_end(r->bs, &r->start);
+
+    if (ret == 0) {
+        ret = plan(r);
+    }
+    count = r->clusters + r->blocks;
+    if (ret == 0) {
+        ret = qcow2_co_check_alloc(r->bs, NULL, r->start << s->cluster_bits,
+                                   count << s->cluster_bits);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not plan the new refcount structures");
         return ret;
     }
-    take_over(r);
-    return 0;
+    s->rc.zero_from = MAX(s->rc.zero_from, (r->start + count) << s->cluster_bits);
+    ret = write_all(r, progress, errp);
+    if (ret == 0) {
+        take_over(r);
+    } else if (!qatomic_read(&s->corrupt)) {
+        qcow2_file_end_cut(r->bs); /* nothing refers to them */
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_co_change_refcount_order(BlockDriverState *bs, unsigned order,

@@ -108,16 +108,15 @@ static int plan(Qcow2Check *c, Plan *p)
 
 /* --- writing --- */
 
-/* The old structures stop being metadata, the new ones are. */
-static void switch_map(Qcow2Check *c, const Plan *p)
+/* The refcount structures that count as metadata are these. */
+static void map_structures(BDRVQcow2State *s, uint64_t offset, uint64_t bytes,
+                           const uint64_t *table, uint64_t entries)
 {
-    BDRVQcow2State *s = c->bs->opaque;
-
     qcow2_map_remove_kind(s, QCOW2_META_REFTABLE);
     qcow2_map_remove_kind(s, QCOW2_META_REFBLOCK);
-    qcow2_map_add(s, QCOW2_META_REFTABLE, p->offset, p->clusters << s->cluster_bits);
-    for (guint i = 0; i < p->table->len; i++) {
-        uint64_t host = g_array_index(p->table, uint64_t, i);
+    qcow2_map_add(s, QCOW2_META_REFTABLE, offset, bytes);
+    for (uint64_t i = 0; i < entries; i++) {
+        uint64_t host = table[i] & QCOW2_REFTABLE_OFFSET_MASK;
 
         if (host) {
             qcow2_map_add(s, QCOW2_META_REFBLOCK, host, s->cluster_size);
@@ -181,7 +180,8 @@ static int coroutine_fn carry_out(Qcow2Check *c, const Plan *p, const char **fai
     int ret = buf && raw ? 0 : -ENOMEM;
 
     *failed = "ERROR writing refblock";
-    switch_map(c, p);
+    map_structures(s, p->offset, p->clusters << s->cluster_bits, (uint64_t *)p->table->data,
+                   p->table->len);
     for (guint i = 0; i < p->table->len && ret == 0; i++) {
         uint64_t host = g_array_index(p->table, uint64_t, i);
 
@@ -199,6 +199,8 @@ static int coroutine_fn carry_out(Qcow2Check *c, const Plan *p, const char **fai
         adopt(c, p, g_steal_pointer(&raw));
         length = bdrv_co_getlength(c->bs->file->bs);
         c->file_bytes = length < 0 ? c->file_bytes : (uint64_t)length;
+    } else if (!qatomic_read(&s->corrupt)) {
+        map_structures(s, s->rc.table_offset, s->rc.entries * 8, s->rc.table, s->rc.entries);
     }
     return ret;
 }

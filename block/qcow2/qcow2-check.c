@@ -179,6 +179,10 @@ static int coroutine_fn check_refcounts(Qcow2Check *c)
     if (ret < 0) {
         return ret;
     }
+    if (c->budget_told && c->fix) {
+        qcow2_check_say("ERROR: what was not checked may be in use; nothing is repaired");
+        return -EFBIG;
+    }
     before = *c->r;
     qcow2_check_refcounts(c, 0);
     if (c->rebuild && (c->fix & BDRV_FIX_ERRORS)) {
@@ -276,11 +280,13 @@ static int coroutine_fn settle(BlockDriverState *bs)
     return ret < 0 ? ret : qcow2_co_lazy_end(bs);
 }
 
-/* Repairs change L2 tables on the disk. */
+/* Repairs, failed ones too, change L2 tables on the disk. Some are dirty if nothing can be written. */
 static void forget_slices(BDRVQcow2State *s)
 {
     qemu_mutex_lock(&s->meta);
-    qcow2_l2cache_forget_all(s);
+    if (!s->l2.dirty->len) {
+        qcow2_l2cache_forget_all(s);
+    }
     qemu_mutex_unlock(&s->meta);
 }
 
@@ -324,7 +330,7 @@ int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
     c.freed = g_array_new(false, false, sizeof(uint64_t));
     c.snapshots = g_ptr_array_new_with_free_func(free_snapshot);
     ret = check_all(&c);
-    if (fix && !qcow2_co_writeback_pending(bs)) {
+    if (fix) {
         forget_slices(s);
     }
     g_array_free(c.freed, true);

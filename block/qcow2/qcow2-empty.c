@@ -7,10 +7,10 @@
  */
 #include "qcow2-empty.h"
 
+#include "qcow2-file-end.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
 #include "qcow2-reclaim.h"
-#include "qcow2-refblock.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
 #include "qcow2-zero.h"
@@ -38,26 +38,9 @@ static int coroutine_fn drop_tables(BlockDriverState *bs)
     return qcow2_co_writeback_all(bs);
 }
 
-/*
- * A file that cannot be made shorter has free space at its end; one whose refcounts are damaged stays
- * as it is: they may count what is not there, or not even the header.
- */
-static void coroutine_fn cut_file(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t end;
-
-    qemu_co_mutex_lock(&s->alloc_lock);
-    if (qcow2_refcounts_used_end(bs, &end) == 0 && end <= s->rc.zero_from >> s->cluster_bits &&
-        bdrv_co_truncate(bs->file, end << s->cluster_bits, true, PREALLOC_MODE_OFF, 0, NULL) == 0) {
-        s->rc.zero_from = s->rc.file_end = end << s->cluster_bits;
-        s->rc.file_end_ahead = false;
-    }
-    qemu_co_mutex_unlock(&s->alloc_lock);
-}
-
 int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
 {
+    BDRVQcow2State *s = bs->opaque;
     int ret = qcow2_co_begin_change(bs);
 
     if (ret == 0) {
@@ -72,7 +55,9 @@ int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
         ret = drop_tables(bs);
     }
     if (ret == 0) {
-        cut_file(bs);
+        qemu_co_mutex_lock(&s->alloc_lock);
+        qcow2_file_end_cut(bs);
+        qemu_co_mutex_unlock(&s->alloc_lock);
     }
     return ret;
 }

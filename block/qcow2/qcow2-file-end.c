@@ -2,6 +2,9 @@
 /* A failure here is no failure of the request: the write itself will make the file longer. */
 #include "qcow2-file-end.h"
 
+#include "qcow2-overlap.h"
+#include "qcow2-refblock.h"
+
 #define MIN_STEP (UINT64_C(1) << 20)
 #define MAX_STEP (UINT64_C(64) << 20)
 
@@ -50,8 +53,31 @@ void coroutine_fn qcow2_file_end_trim(BlockDriverState *bs)
     }
     length = bdrv_co_getlength(bs->file->bs);
     /* A still longer one holds what a damaged table has led behind the end. */
-    if (length >= 0 && (uint64_t)length > end && (uint64_t)length <= known) {
-        bdrv_co_truncate(bs->file, end, true, PREALLOC_MODE_OFF, 0, NULL);
+    if (length >= 0 && (uint64_t)length > end && (uint64_t)length <= known &&
+        bdrv_co_truncate(bs->file, end, true, PREALLOC_MODE_OFF, 0, NULL) == 0) {
+        s->rc.file_end = end;
     }
     s->rc.file_end_ahead = false;
+}
+
+void coroutine_fn qcow2_file_end_cut(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int64_t length = bdrv_co_getlength(bs->file->bs);
+    uint64_t end;
+
+    /* In clusters, as a damaged table may count some that have no offset. */
+    if (length < 0 || qcow2_refcounts_used_end(bs, &end) < 0 || qcow2_map_end(s) > end ||
+        end > (uint64_t)length >> s->cluster_bits) {
+        return;
+    }
+    end <<= s->cluster_bits;
+    if (bdrv_co_truncate(bs->file, end, false, PREALLOC_MODE_OFF, 0, NULL) < 0) {
+        return;
+    }
+    length = bdrv_co_getlength(bs->file->bs);
+    if (length >= 0 && (uint64_t)length <= end) { /* a device stays as long as it is */
+        s->rc.zero_from = s->rc.file_end = end;
+        s->rc.file_end_ahead = false;
+    }
 }

@@ -14,5 +14,11 @@
 void coroutine_fn qcow2_file_end_reserve(BlockDriverState *bs, uint64_t end);
 /* Cuts off what nobody got. Nothing may be in flight. */
 void coroutine_fn qcow2_file_end_trim(BlockDriverState *bs);
+/*
+ * Under alloc_lock: cuts off what lies behind the last cluster with a refcount. Metadata behind
+ * it shows that refcounts are damaged: then, and when it fails, the file is longer than it
+ * need be.
+ */
+void coroutine_fn qcow2_file_end_cut(BlockDriverState *bs);
 
 #endif

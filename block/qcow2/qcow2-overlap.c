@@ -192,6 +192,20 @@ void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind)
     qemu_mutex_unlock(&s->map_lock);
 }
 
+uint64_t qcow2_map_end(BDRVQcow2State *s)
+{
+    uint64_t end = 0;
+
+    qemu_mutex_lock(&s->map_lock);
+    for (uint64_t i = 0; i <= s->map[0]; i++) {
+        uint64_t word = s->map[MAP_WORDS + i];
+
+        end = word & 0xff ? MAX(end, word >> 8) : end; /* the number there is one higher */
+    }
+    qemu_mutex_unlock(&s->map_lock);
+    return end;
+}
+
 Qcow2MetaKind qcow2_map_get(const BDRVQcow2State *s, uint64_t offset)
 {
     uint64_t *map = qatomic_rcu_read(&s->map);

@@ -41,6 +41,8 @@ void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint6
 void qcow2_map_remove(BDRVQcow2State *s, uint64_t offset, uint64_t bytes);
 /* Forgets all clusters of a kind. Nothing may be in flight. */
 void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind);
+/* Behind the last cluster that holds metadata, in clusters. Any thread. */
+uint64_t qcow2_map_end(BDRVQcow2State *s);
 /* "active L2 table", as messages call it. */
 const char *qcow2_meta_name(Qcow2MetaKind kind);
 

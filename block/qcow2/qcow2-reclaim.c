@@ -5,13 +5,16 @@
 #include "qemu/error-report.h"
 
 #include "qcow2-map.h"
+#include "qcow2-overlap.h"
 #include "qcow2-refcount.h"
 
 void qcow2_free_later(BDRVQcow2State *s, uint64_t host_offset)
 {
-    Qcow2Freed f = { host_offset >> s->cluster_bits, 1,
-                     __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST) };
+    Qcow2Freed f = { host_offset >> s->cluster_bits, 1, 0 };
 
+    /* Who begins in a later epoch than this one sees the change that took the reference away. */
+    smp_mb();
+    f.epoch = __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST);
     if (s->freed_new->len) {
         Qcow2Freed *last = &g_array_index(s->freed_new, Qcow2Freed, s->freed_new->len - 1);
 
@@ -56,7 +59,10 @@ static void advance_epoch(BDRVQcow2State *s)
     }
 }
 
-/* Tells the file that these clusters, still allocated, hold nothing: before they may be reused. */
+/*
+ * Tells the file that these clusters, still allocated, hold nothing: before they may be reused.
+ * Metadata that a damaged entry named as data stays as it is.
+ */
 static void coroutine_fn discard_host(BlockDriverState *bs, const Qcow2Freed *f)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -67,13 +73,14 @@ static void coroutine_fn discard_host(BlockDriverState *bs, const Qcow2Freed *f)
 
         qemu_co_mutex_lock(&s->alloc_lock);
         while (i + n < f->count) {
-            uint64_t refcount;
+            uint64_t at = f->cluster + i + n, refcount;
 
-            if (qcow2_get_refcount(bs, f->cluster + i + n, &refcount) < 0 || refcount != 1) {
+            if (qcow2_get_refcount(bs, at, &refcount) < 0 || refcount != 1 ||
+                qcow2_map_get(s, at << s->cluster_bits) != QCOW2_META_NONE) {
                 break;
             }
             /* From here on no compressed data may be added to it. */
-            if (s->rc.cursor >> s->cluster_bits == f->cluster + i + n) {
+            if (s->rc.cursor >> s->cluster_bits == at) {
                 s->rc.cursor = 0;
             }
             n++;

@@ -247,6 +247,15 @@ int coroutine_fn qcow2_get_refcount(BlockDriverState *bs, uint64_t cluster, uint
     return 0;
 }
 
+/* The cluster's refcount is 0 now: it can be found, and no stream goes on in it. */
+static void note_free(Qcow2Refcounts *rc, uint64_t cluster, unsigned cluster_bits)
+{
+    rc->free_hint = MIN(rc->free_hint, cluster);
+    if (rc->cursor >> cluster_bits == cluster) {
+        rc->cursor = 0;
+    }
+}
+
 static int coroutine_fn change_refcount(BlockDriverState *bs, uint64_t cluster, int delta)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -270,10 +279,7 @@ static int coroutine_fn change_refcount(BlockDriverState *bs, uint64_t cluster, 
     qcow2_counter_set(s->refcount_order, b->data, i, value + delta);
     b->dirty = true;
     if (value + delta == 0) {
-        s->rc.free_hint = MIN(s->rc.free_hint, cluster);
-        if (s->rc.cursor >> s->cluster_bits == cluster) {
-            s->rc.cursor = 0;
-        }
+        note_free(&s->rc, cluster, s->cluster_bits);
     }
     return 0;
 }
@@ -319,7 +325,9 @@ int coroutine_fn qcow2_set_refcount(BlockDriverState *bs, uint64_t cluster, uint
     qcow2_counter_set(s->refcount_order, b->data,
                       cluster & ((UINT64_C(1) << s->refblock_bits) - 1), refcount);
     b->dirty = true;
-    s->rc.free_hint = refcount ? s->rc.free_hint : MIN(s->rc.free_hint, cluster);
+    if (refcount == 0) {
+        note_free(&s->rc, cluster, s->cluster_bits);
+    }
     return 0;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "qcow2-shrink.h"
 
+#include "qcow2-file-end.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
 #include "qcow2-reclaim.h"
@@ -141,30 +142,6 @@ static int coroutine_fn drop_refblocks(BlockDriverState *bs)
     return free_blocks(bs, dropped);
 }
 
-/* --- the file's end --- */
-
-/* Under alloc_lock. Whatever goes wrong, the file is only longer than it need be. */
-static void coroutine_fn cut_file(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int64_t length = bdrv_co_getlength(bs->file->bs);
-    uint64_t end;
-
-    if (length < 0 || qcow2_refcounts_used_end(bs, &end) < 0) {
-        return;
-    }
-    end <<= s->cluster_bits;
-    if (end >= (uint64_t)length ||
-        bdrv_co_truncate(bs->file, end, false, PREALLOC_MODE_OFF, 0, NULL) < 0) {
-        return;
-    }
-    length = bdrv_co_getlength(bs->file->bs);
-    if (length >= 0 && (uint64_t)length <= end) { /* a device stays as long as it is */
-        s->rc.zero_from = s->rc.file_end = end;
-        s->rc.file_end_ahead = false;
-    }
-}
-
 /* --- all together --- */
 
 static int coroutine_fn shrink_refcounts(BlockDriverState *bs)
@@ -184,7 +161,7 @@ static int coroutine_fn shrink_refcounts(BlockDriverState *bs)
     }
     if (ret == 0) {
         qemu_co_mutex_lock(&s->alloc_lock);
-        cut_file(bs);
+        qcow2_file_end_cut(bs);
         qemu_co_mutex_unlock(&s->alloc_lock);
     }
     qemu_co_mutex_unlock(&s->wb_lock);

@@ -237,7 +237,9 @@ static int coroutine_fn visit_lower(Walk *w, uint64_t cluster, uint64_t count)
             ret = qcow2_get_refcount(w->bs, cluster + i, &refcount);
         }
         qemu_co_mutex_unlock(&s->alloc_lock);
-        if (ret == 0 && refcount == 0) {
+        /* Metadata that a damaged entry named as data stays as it is. */
+        if (ret == 0 && refcount == 0 &&
+            qcow2_map_get(s, (cluster + i) << s->cluster_bits) == QCOW2_META_NONE) {
             note_free(w, cluster + i);
         }
     }

@@ -235,6 +235,272 @@ static void leaks_repaired_between_writes(void)
     sim_power_unref(w.power);
 }
 
+/* --- repairs, and what is written after them --- */
+
+/* A cluster that a repair has freed is another's when the next stream is written. */
+static void streams_stay_out_of_repaired_leaks(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+    uint64_t l2, stream;
+    BdrvCheckResult r;
+
+    memset(buf, 1, CLUSTER);
+    g_assert_cmpint(blk_pwrite(blk, 0, CLUSTER, buf, BDRV_REQ_WRITE_COMPRESSED), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    l2 = peek64(&w, peek64(&w, AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    stream = peek64(&w, l2) & QCOW2_L2_OFFSET_MASK;
+    poke(&w, l2, 8, 0);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS), ==, 0);
+    g_assert_cmpint(r.leaks_fixed, ==, 1);
+    fill(blk, 4 * CLUSTER, CLUSTER, 5);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmphex(peek64(&w, l2 + 8 * 4) & QCOW2_L2_OFFSET_MASK, ==, stream);
+    g_assert_cmpint(blk_pwrite(blk, 8 * CLUSTER, CLUSTER, buf, BDRV_REQ_WRITE_COMPRESSED), ==, 0);
+    for (int i = 0; i < 2; i++) {
+        expect(blk, 0, CLUSTER, 0);
+        expect(blk, 4 * CLUSTER, CLUSTER, 5);
+        expect(blk, 8 * CLUSTER, CLUSTER, 1);
+        is_sound(blk);
+        blk_unref(blk);
+        blk = reopen(&w, FLAGS, &error_abort);
+    }
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* Flags that a repair has corrected on the disk count, even if it fails behind that. */
+static void failed_repair_does_not_hide_flags(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint64_t l1 = peek64(&w, AT(l1_table_offset)), l2;
+    SimFault fault = { .disk = w.disk, .ops = SIM_WRITE, .offset = l1, .bytes = 8 };
+    BdrvCheckResult r;
+
+    fill(blk, 0, CLUSTER, 1);
+    make_snapshot(blk, "s");
+    fill(blk, 4 * CLUSTER, CLUSTER, 2);
+    blk_unref(blk);
+    l2 = peek64(&w, l1) & QCOW2_L1_OFFSET_MASK;
+    poke(&w, l1, 8, l2);
+    poke(&w, l2, 8, peek64(&w, l2) | QCOW2_OFLAG_COPIED); /* the snapshot's as well */
+    blk = reopen(&w, FLAGS, &error_abort);
+    expect(blk, 0, CLUSTER, 1);
+    sim_power_add_fault(w.power, &fault);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS), ==, -EIO);
+    fill(blk, 0, CLUSTER, 3);
+    blk_unref(blk);
+    blk = reopen(&w, 0, &error_abort);
+    expect(blk, 0, CLUSTER, 3);
+    is_sound(blk);
+    g_assert_cmpint(bdrv_snapshot_load_tmp(blk_bs(blk), NULL, "s", &error_abort), ==, 0);
+    expect(blk, 0, CLUSTER, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* What was planned for new refcount structures is free again when they cannot be written. */
+static void failed_rebuild_leaves_the_old(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint64_t l2, data, block = peek64(&w, peek64(&w, AT(refcount_table_offset)));
+    SimFault fault = { .disk = w.disk, .ops = SIM_WRITE, .growing = true };
+    BdrvCheckResult r;
+
+    fill(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    l2 = peek64(&w, peek64(&w, AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    data = peek64(&w, l2) & QCOW2_L2_OFFSET_MASK;
+    poke(&w, block + data / CLUSTER * 2, 2, 0);
+    blk = reopen(&w, FLAGS, &error_abort);
+    sim_power_add_fault(w.power, &fault);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS), ==, -EIO);
+    fill(blk, 4 * CLUSTER, 8 * CLUSTER, 2);
+    expect(blk, CLUSTER, CLUSTER, 1);
+    expect(blk, 4 * CLUSTER, 8 * CLUSTER, 2);
+    blk_unref(blk);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, 0);
+    sim_power_unref(w.power);
+}
+
+#define COVERED (INT64_C(512) << 30) /* bytes of the disk that an L2 table of 2 MiB describes */
+#define SHARING 32900U               /* L1 entries with the same table, together above all bounds */
+
+/* So many tables are named that not all are looked at: what the others refer to is not leaked. */
+static void nothing_is_repaired_unseen(void)
+{
+    BlockBackend *blk;
+    uint64_t l1, first, last;
+    BdrvCheckResult r;
+    World w;
+
+    if (!g_test_slow()) {
+        g_test_skip("it takes half a minute");
+        return;
+    }
+    w = new_image("size=1T,cluster_size=2M,refcount_bits=64");
+    blk = reopen(&w, FLAGS, &error_abort);
+    l1 = peek64(&w, AT(l1_table_offset));
+    fill(blk, 0, CLUSTER, 1);
+    fill(blk, COVERED, CLUSTER, 2);
+    blk_unref(blk);
+    first = peek64(&w, l1);
+    last = peek64(&w, l1 + 8);
+    for (uint64_t i = 0; i < SHARING; i++) {
+        poke(&w, l1 + 8 * i, 8, first & ~QCOW2_OFLAG_COPIED);
+    }
+    poke(&w, l1 + 8 * SHARING, 8, last);
+    poke(&w, AT(l1_size), 4, SHARING + 1);
+    blk = reopen(&w, FLAGS | BDRV_O_CHECK, &error_abort);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS), ==, -EFBIG);
+    g_assert_cmpint(r.leaks_fixed, ==, 0);
+    g_assert_cmpint(r.check_errors, >, 0);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* --- refcounts that are too low or too high --- */
+
+/* The counters of all clusters from the L2 table on. */
+static void lose_counters_from_l2(World *w)
+{
+    uint64_t l2 = peek64(w, peek64(w, AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    uint64_t block = peek64(w, peek64(w, AT(refcount_table_offset)));
+
+    for (uint64_t i = l2 / CLUSTER; i * 2 < CLUSTER; i++) {
+        poke(w, block + i * 2, 2, 0);
+    }
+}
+
+static int amend(BlockBackend *blk, const char *text)
+{
+    BlockOptions *o = blk_options_new();
+
+    blk_options_parse(o, text, NULL, &error_abort);
+    return bdrv_amend_options(blk_bs(blk), o, NULL, NULL, false, NULL);
+}
+
+/* New refcount structures do not go over tables that the old ones do not count. */
+static void refcount_width_over_uncounted_tables(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+
+    fill(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    lose_counters_from_l2(&w);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmpint(amend(blk, "refcount_bits=32"), ==, -EIO);
+    blk_unref(blk);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, QCOW2_INCOMPAT_CORRUPT);
+    blk = reopen(&w, 0, &error_abort);
+    expect(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* Of a change that fails nothing is left in the file. */
+static void refcount_width_that_cannot_be_written(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    SimFault fault = { .disk = w.disk, .ops = SIM_WRITE, .bytes = CLUSTER };
+    int64_t length;
+
+    fill(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    length = fault.offset = sim_disk_length(w.disk); /* where the table goes, behind its blocks */
+    sim_power_add_fault(w.power, &fault);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmpint(amend(blk, "refcount_bits=32"), ==, -EIO);
+    g_assert_cmpint(sim_disk_length(w.disk), ==, length);
+    g_assert_cmpint(amend(blk, "refcount_bits=32"), ==, 0);
+    expect(blk, 0, 2 * CLUSTER, 1);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* A disk gets shorter, but its file does not lose tables that the refcounts do not count. */
+static void shrunk_with_uncounted_tables(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+
+    fill(blk, 0, 4 * CLUSTER, 1);
+    blk_unref(blk);
+    lose_counters_from_l2(&w);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmpint(blk_truncate(blk, 2 * CLUSTER, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+    blk_unref(blk);
+    blk = reopen(&w, 0, &error_abort);
+    expect(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+#define LARGE (UINT64_C(2) << 20) /* a cluster */
+
+/* A counter of a cluster at 16 EiB and a little more. */
+static void shrunk_with_counters_of_no_place(void)
+{
+    World w = new_image("size=8M,cluster_size=2M,refcount_bits=1");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint64_t block = peek64(&w, peek64(&w, AT(refcount_table_offset))), table = 16 * LARGE;
+
+    fill(blk, 0, 8 * MIB, 1);
+    blk_unref(blk);
+    poke(&w, table + 4 * LARGE, 1, 1);        /* another block: its first counter */
+    poke(&w, table, 8, block);
+    poke(&w, table + (UINT64_C(8) << 19), 8, table + 4 * LARGE);
+    poke(&w, AT(refcount_table_offset), 8, table);
+    poke(&w, AT(refcount_table_clusters), 4, 3);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmpint(blk_truncate(blk, 6 * MIB, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
+    expect(blk, 0, 6 * MIB, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* --- entries that name metadata --- */
+
+/* What is given up with them is not discarded, neither by the guest nor with a snapshot. */
+static void discard_metadata(bool with_snapshot)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint64_t l1 = peek64(&w, AT(l1_table_offset)), l2;
+
+    fill(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    l2 = peek64(&w, l1) & QCOW2_L1_OFFSET_MASK;
+    poke(&w, l2 + 8, 8, l1 | QCOW2_OFLAG_COPIED);
+    blk = reopen(&w, FLAGS, &error_abort);
+    if (with_snapshot) {
+        make_snapshot(blk, "s");
+    }
+    g_assert_cmpint(blk_pdiscard(blk, CLUSTER, CLUSTER), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    if (with_snapshot) {
+        g_assert_cmpint(bdrv_snapshot_delete(blk_bs(blk), NULL, "s", &error_abort), ==, 0);
+    }
+    blk_unref(blk);
+    blk = reopen(&w, 0, &error_abort);
+    expect(blk, 0, CLUSTER, 1);
+    expect(blk, CLUSTER, CLUSTER, 0);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+static void metadata_is_not_discarded(void)
+{
+    discard_metadata(false);
+    discard_metadata(true);
+}
+
 int main(int argc, char **argv)
 {
     static const WorldTest tests[] = {
@@ -244,6 +510,15 @@ int main(int argc, char **argv)
         { "header-changed-underneath", header_changed_underneath },
         { "extension-changed-underneath", extension_changed_underneath },
         { "leaks-repaired-between-writes", leaks_repaired_between_writes },
+        { "streams-stay-out-of-repaired-leaks", streams_stay_out_of_repaired_leaks },
+        { "failed-repair-does-not-hide-flags", failed_repair_does_not_hide_flags },
+        { "failed-rebuild-leaves-the-old", failed_rebuild_leaves_the_old },
+        { "refcount-width-over-uncounted-tables", refcount_width_over_uncounted_tables },
+        { "refcount-width-that-cannot-be-written", refcount_width_that_cannot_be_written },
+        { "shrunk-with-uncounted-tables", shrunk_with_uncounted_tables },
+        { "shrunk-with-counters-of-no-place", shrunk_with_counters_of_no_place },
+        { "metadata-is-not-discarded", metadata_is_not_discarded },
+        { "nothing-is-repaired-unseen", nothing_is_repaired_unseen },
     };
 
     return run_world_tests(argc, argv, "damage-met", tests, G_N_ELEMENTS(tests));
