@@ -222,6 +222,8 @@ static int coroutine_fn clear_marks(Qcow2Check *c)
     if (!c->r->corruptions && !c->r->check_errors) {
         s->hdr.incompatible_features &= ~(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
         s->unclean = false;
+        /* All refcounts are on the disk. Who postpones some from now on has to mark it again. */
+        qatomic_set(&s->lazy_dirty, false);
     }
     s->hdr.autoclear_features &= QCOW2_AUTOCLEAR_DATA_RAW | QCOW2_AUTOCLEAR_BITMAPS;
     if (s->hdr.incompatible_features == incompatible && s->hdr.autoclear_features == autoclear) {

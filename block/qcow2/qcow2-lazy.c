@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See the header. lazy_dirty changes under alloc_lock, or with nothing in flight; so does unclean. */
+/* See the header. lazy_dirty changes under alloc_lock, or with nothing in flight. */
 #include "qcow2-lazy.h"
 
 #include "qcow2-header-io.h"
@@ -42,8 +42,7 @@ int coroutine_fn qcow2_co_lazy_end(BlockDriverState *bs)
         return 0;
     }
     ret = qcow2_co_write_header_dirty(bs, false);
-    if (ret == 0) {
-        qatomic_set(&s->lazy_dirty, false);
-    }
+    /* The bit may be gone even if that failed: before refcounts are postponed it is set again. */
+    qatomic_set(&s->lazy_dirty, false);
     return ret;
 }

@@ -677,7 +677,7 @@ int coroutine_fn qcow2_co_finish_writing(BlockDriverState *bs, Error **errp)
     BDRVQcow2State *s = bs->opaque;
     int ret, rest, stored;
 
-    if (!s->writable || (qatomic_read(&s->corrupt) && qatomic_read(&s->corruption_reported))) {
+    if (!s->writable || qatomic_read(&s->dead)) {
         return 0; /* nothing is written any more, and who wrote has been told so */
     }
     if (qatomic_read(&s->corrupt)) {

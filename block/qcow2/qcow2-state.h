@@ -133,21 +133,22 @@ typedef struct BDRVQcow2State {
     bool may_discard_snapshots;  /* so are those that belonged to a snapshot */
     Qcow2Header hdr;             /* as it was at open; the fields below supersede it */
     bool writable;               /* opened for writing, nothing speaks against it */
-    uint64_t walk_done, walk_total; /* L1 entries, see qcow2_walk_expect(); l1_lock */
-    bool close_told;             /* what cannot be written at the end, the user knows */
     bool lazy;                   /* refcounts may be postponed, see qcow2-lazy.h */
     uint64_t clean_interval;     /* seconds; 0: never. qcow2-cache-clean.h */
     QEMUTimer *clean_timer;      /* home thread */
     int compression_level;       /* 0: chosen by the driver */
     unsigned overlap_check;      /* kinds of metadata that writes are kept off, as bits */
+
+    /* --- changed while nothing is in flight --- */
     int overlap_unknown;         /* -errno: where such metadata lies cannot be known, no writes */
+    bool close_told;             /* what cannot be written at the end, the user knows */
+    bool unclean;                /* flags may be wrong: the dirty bit stays until a repair */
 
     /* --- any thread, atomic --- */
     bool corrupt;                /* damage, or it is not known what the disk holds: no more writes */
     bool dead;                   /* damage while writable: no more requests at all */
     bool corruption_reported;
     bool lazy_dirty;             /* refcounts on the disk are behind, and the dirty bit is set */
-    bool unclean;                /* flags may be wrong: the dirty bit stays until a repair */
     bool first_write_done;       /* qcow2-first-write.h */
     Qcow2Holes holes;
     uint64_t size;               /* bytes of the virtual disk */
@@ -173,6 +174,7 @@ typedef struct BDRVQcow2State {
     GArray *freed_written;       /* under wb_lock: unreferenced with the next flush */
 
     CoMutex l1_lock;
+    uint64_t walk_done, walk_total; /* under l1_lock; L1 entries, see qcow2_walk_expect() */
     GPtrArray *bitmaps;          /* under l1_lock; of Qcow2Bitmap: the directory. qcow2-bitmap.h */
     uint64_t bitmap_bytes_loaded; /* under l1_lock */
     unsigned bitmap_toggles;     /* atomic; times that first_write_done was taken back */

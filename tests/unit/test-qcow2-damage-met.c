@@ -270,6 +270,62 @@ static void streams_stay_out_of_repaired_leaks(void)
     sim_power_unref(w.power);
 }
 
+/* A repair that allocates clusters ends with a clean image; what is postponed later marks it again. */
+static void postponed_after_a_repair(void)
+{
+    World w = new_image("size=1M,lazy_refcounts=on");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint64_t entry;
+
+    fill(blk, 0, CLUSTER, 1);
+    make_snapshot(blk, "s");
+    blk_unref(blk);
+    /* An entry without extra data, which version 3 does not allow: the table has to be written anew. */
+    entry = peek64(&w, AT(snapshots_offset));
+    poke(&w, entry + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, 0);
+    poke(&w, entry + sizeof(Qcow2DiskSnapshot), 2, '1' << 8 | 's');
+    poke(&w, AT(incompatible_features), 8, QCOW2_INCOMPAT_DIRTY);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, 0);
+    g_assert_cmphex(peek64(&w, AT(snapshots_offset)), !=, entry);
+    fill(blk, 4 * CLUSTER, CLUSTER, 2);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, QCOW2_INCOMPAT_DIRTY);
+    blk_unref(blk);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, 0);
+    blk = reopen(&w, FLAGS, &error_abort);
+    expect(blk, 0, CLUSTER, 1);
+    expect(blk, 4 * CLUSTER, CLUSTER, 2);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/* The write that takes the mark away fails, and yet has done it. */
+static void postponed_after_a_failed_end(void)
+{
+    World w = new_image("size=1M,lazy_refcounts=on");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    SimFault fault = { .disk = w.disk, .ops = SIM_WRITE, .offset = AT(incompatible_features),
+                       .bytes = 8, .effect = SIM_EFFECT_ALL };
+    Error *err = NULL;
+
+    fill(blk, 0, CLUSTER, 1);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, QCOW2_INCOMPAT_DIRTY);
+    sim_power_add_fault(w.power, &fault);
+    g_assert_cmpint(blk_finish_writing(blk, &err), <, 0);
+    error_free(err);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, 0);
+    fill(blk, 4 * CLUSTER, CLUSTER, 2);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, QCOW2_INCOMPAT_DIRTY);
+    g_assert_cmpint(blk_finish_writing(blk, &error_abort), ==, 0);
+    g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, 0);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 /* Flags that a repair has corrected on the disk count, even if it fails behind that. */
 static void failed_repair_does_not_hide_flags(void)
 {
@@ -501,6 +557,34 @@ static void metadata_is_not_discarded(void)
     discard_metadata(true);
 }
 
+/* --- what the end says --- */
+
+/* That something harmless was reported before is no reason to be silent. */
+static void end_after_a_failed_switch(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    SimFault fault = { .disk = w.disk, .ops = SIM_WRITE, .offset = AT(l1_size), .bytes = 4 };
+    uint8_t buf[512];
+    Error *err = NULL;
+    uint64_t l2;
+
+    fill(blk, 0, CLUSTER, 1);
+    blk_unref(blk);
+    l2 = peek64(&w, peek64(&w, AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    poke(&w, l2 + 8, 8, QCOW2_OFLAG_COMPRESSED | 0x200);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_cmpint(blk_pread(blk, CLUSTER, 512, buf, 0), ==, -EIO);
+    sim_power_add_fault(w.power, &fault);
+    g_assert_cmpint(blk_truncate(blk, INT64_C(1) << 30, true, PREALLOC_MODE_OFF, 0, &err), <, 0);
+    error_free(err);
+    err = NULL;
+    g_assert_cmpint(blk_finish_writing(blk, &err), ==, -EIO);
+    error_free(err);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 int main(int argc, char **argv)
 {
     static const WorldTest tests[] = {
@@ -511,6 +595,8 @@ int main(int argc, char **argv)
         { "extension-changed-underneath", extension_changed_underneath },
         { "leaks-repaired-between-writes", leaks_repaired_between_writes },
         { "streams-stay-out-of-repaired-leaks", streams_stay_out_of_repaired_leaks },
+        { "postponed-after-a-repair", postponed_after_a_repair },
+        { "postponed-after-a-failed-end", postponed_after_a_failed_end },
         { "failed-repair-does-not-hide-flags", failed_repair_does_not_hide_flags },
         { "failed-rebuild-leaves-the-old", failed_rebuild_leaves_the_old },
         { "refcount-width-over-uncounted-tables", refcount_width_over_uncounted_tables },
@@ -519,6 +605,7 @@ int main(int argc, char **argv)
         { "shrunk-with-counters-of-no-place", shrunk_with_counters_of_no_place },
         { "metadata-is-not-discarded", metadata_is_not_discarded },
         { "nothing-is-repaired-unseen", nothing_is_repaired_unseen },
+        { "end-after-a-failed-switch", end_after_a_failed_switch },
     };
 
     return run_world_tests(argc, argv, "damage-met", tests, G_N_ELEMENTS(tests));

@@ -5,7 +5,6 @@
  */
 #include "qemu/osdep.h"
 #include "block/block-driver.h"
-#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qcow2-world.h"
 
@@ -105,12 +104,11 @@ static void states_saved_side_by_side(void)
  * The request ends with the disk, so it may take the rest of the cluster with it; but then the disk gets
  * longer, and somebody writes there. Raw data files are cleared before entries change.
  */
-static void zeroes_at_an_end_that_moves(gconstpointer data)
+static void at_an_end_that_moves(int (*run)(Request *r))
 {
-    bool discards = GPOINTER_TO_INT(data);
     World w = new_image("size=96k,data_file=sim:data,data_file_raw=on");
     BlockBackend *blk = reopen_with_data_file(&w, "driver=qcow2,discard=unmap");
-    Request r = { blk, discards ? discard : write_zeroes, CLUSTER, CLUSTER / 2, 0, 0 };
+    Request r = { blk, run, CLUSTER, CLUSTER / 2, 0, 0 };
 
     fill(blk, 0, 96 << 10, 1);
     sim_disk_set_slow_range(w.data, CLUSTER, 512, 100 * SCALE_MS);
@@ -130,6 +128,16 @@ static void zeroes_at_an_end_that_moves(gconstpointer data)
     is_sound(blk);
     blk_unref(blk);
     sim_power_unref(w.power);
+}
+
+static void zeroes_at_an_end_that_moves(void)
+{
+    at_an_end_that_moves(write_zeroes);
+}
+
+static void discards_at_an_end_that_moves(void)
+{
+    at_an_end_that_moves(discard);
 }
 
 /* --- the file --- */
@@ -202,13 +210,12 @@ static void preallocation_beside_writes(void)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    qemu_init_main_loop(&error_abort);
-    g_test_add_func("/qcow2/interleaved/states-saved-side-by-side", states_saved_side_by_side);
-    g_test_add_data_func("/qcow2/interleaved/zeroes-at-an-end-that-moves", GINT_TO_POINTER(false),
-                         zeroes_at_an_end_that_moves);
-    g_test_add_data_func("/qcow2/interleaved/discards-at-an-end-that-moves", GINT_TO_POINTER(true),
-                         zeroes_at_an_end_that_moves);
-    g_test_add_func("/qcow2/interleaved/preallocation-beside-writes", preallocation_beside_writes);
-    return g_test_run();
+    static const WorldTest tests[] = {
+        { "states-saved-side-by-side", states_saved_side_by_side },
+        { "zeroes-at-an-end-that-moves", zeroes_at_an_end_that_moves },
+        { "discards-at-an-end-that-moves", discards_at_an_end_that_moves },
+        { "preallocation-beside-writes", preallocation_beside_writes },
+    };
+
+    return run_world_tests(argc, argv, "interleaved", tests, G_N_ELEMENTS(tests));
 }
