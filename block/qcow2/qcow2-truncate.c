@@ -13,6 +13,7 @@
 #include "qcow2-l2cache.h"
 #include "qcow2-overlap.h"
 #include "qcow2-prealloc.h"
+#include "qcow2-range.h"
 #include "qcow2-reclaim.h"
 #include "qcow2-refcount.h"
 #include "qcow2-shrink.h"
@@ -329,20 +330,38 @@ static int coroutine_fn grow(BlockDriverState *bs, uint64_t size, bool exact,
     return ret;
 }
 
+/*
+ * A write before the new end may fill its cluster up to the end of the disk that it knew: those that do wait
+ * here, and later ones find the new end.
+ */
+static int coroutine_fn cut_data_file(BlockDriverState *bs, uint64_t size, bool exact, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t cluster = size >> s->cluster_bits;
+    Qcow2RangeLock lock;
+    int ret;
+
+    while (!qcow2_range_lock(s, &lock, cluster, cluster)) {
+    }
+    qatomic_set(&s->size, size);
+    ret = bdrv_co_truncate(s->data_file, size, exact, PREALLOC_MODE_OFF, 0, errp);
+    qcow2_range_unlock(s, &lock);
+    return ret;
+}
+
 static int coroutine_fn shrink(BlockDriverState *bs, uint64_t size, bool exact, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
+    uint64_t old_size = s->size;
     int ret = qcow2_co_shrink(bs, size, errp);
 
     if (ret == 0 && s->external) {
-        ret = bdrv_co_truncate(s->data_file, size, exact, PREALLOC_MODE_OFF, 0, errp);
+        ret = cut_data_file(bs, size, exact, errp);
     }
     if (ret == 0) {
-        ret = set_size(bs, size, s->size, errp);
+        ret = set_size(bs, size, old_size, errp);
     }
-    if (ret == 0) {
-        qatomic_set(&s->size, size);
-    }
+    qatomic_set(&s->size, ret == 0 ? size : old_size);
     return ret;
 }
 

@@ -62,6 +62,71 @@ static void data_file_longer_than_the_disk(void)
     }
 }
 
+/* --- shrinking beside a write --- */
+
+typedef struct Shrink {
+    BlockBackend *blk;
+    int64_t size;
+    int write_ret, ret; /* 1: under way */
+} Shrink;
+
+static void shrink_write_done(void *opaque, int ret)
+{
+    Shrink *s = opaque;
+
+    s->write_ret = ret;
+}
+
+static void coroutine_fn shrink_entry(void *opaque)
+{
+    Shrink *s = opaque;
+
+    s->ret = blk_co_truncate(s->blk, s->size, true, PREALLOC_MODE_OFF, 0, &error_abort);
+}
+
+/*
+ * A write before the new end, which fills its cluster up to the old one, is stopped when it knows that:
+ * the data file is not cut before it goes on. Otherwise it would grow again, or, if it is being cut
+ * at that moment, the write fail.
+ */
+static void shrinking_beside_a_write(void)
+{
+    World w = { .power = sim_power_new(1) };
+    uint8_t buf[1024];
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, sizeof(buf));
+    Shrink s = { .size = MIB / 2 + 4096, .write_ret = 1, .ret = 1 };
+
+    w.disk = sim_disk_new(w.power, "image", 0, &error_abort);
+    w.data = sim_disk_new(w.power, "data", 0, &error_abort);
+    g_assert_cmpint(sim_disk_create(w.disk, "qcow2", "size=1M,data_file=sim:data", &error_abort), ==, 0);
+    s.blk = reopen_with_data_file(&w, "driver=qcow2,file.driver=blkdebug,file.image.driver=sim,"
+                                      "file.image.disk=image");
+    memset(buf, 7, sizeof(buf));
+    g_assert_cmpint(bdrv_debug_breakpoint(blk_bs(s.blk), "cow_write", "A"), ==, 0);
+    blk_aio_pwritev(s.blk, s.size - sizeof(buf), &qiov, 0, shrink_write_done, &s);
+    while (!bdrv_debug_is_suspended(blk_bs(s.blk), "A")) {
+        aio_poll(blk_get_aio_context(s.blk), true);
+    }
+    qemu_coroutine_enter(qemu_coroutine_create(shrink_entry, &s));
+    while (aio_poll(blk_get_aio_context(s.blk), false)) {
+    }
+    g_assert_cmpint(bdrv_debug_resume(blk_bs(s.blk), "A"), ==, 0);
+    while (s.write_ret == 1 || s.ret == 1) {
+        aio_poll(blk_get_aio_context(s.blk), true);
+    }
+    g_assert_cmpint(s.write_ret, ==, 0);
+    g_assert_cmpint(s.ret, ==, 0);
+    g_assert_cmpint(blk_getlength(s.blk), ==, s.size);
+    g_assert_cmpint(sim_disk_length(w.data), ==, s.size);
+    expect(s.blk, 0, s.size - sizeof(buf), 0);
+    expect(s.blk, s.size - sizeof(buf), sizeof(buf), 7);
+    is_sound(s.blk);
+    blk_unref(s.blk);
+    sim_power_unref(w.power);
+}
+
+/* --- preallocation --- */
+
 static void preallocation_over_what_is_there(void)
 {
     static const PreallocMode modes[] = { PREALLOC_MODE_METADATA, PREALLOC_MODE_FALLOC,
@@ -653,6 +718,7 @@ int main(int argc, char **argv)
     static const WorldTest tests[] = {
         { "shrinking-does-not-preallocate", shrinking_does_not_preallocate },
         { "data-file-longer-than-the-disk", data_file_longer_than_the_disk },
+        { "shrinking-beside-a-write", shrinking_beside_a_write },
         { "preallocation-over-what-is-there", preallocation_over_what_is_there },
         { "machine-state-beyond-all-bounds", machine_state_beyond_all_bounds },
         { "machine-state-in-a-data-file", machine_state_in_a_data_file },
