@@ -318,7 +318,8 @@ static void coroutine_fn do_resize(Worker *w)
     Error *err = NULL;
     int ret;
 
-    if (w->life->resizing || (m->v2 && m->snapshots->len) ||
+    /* One that is being made counts when the truncation looks. */
+    if (w->life->resizing || (m->v2 && (m->snapshots->len || w->life->changes)) ||
         !may_begin(w->life, EXCLUSIVE, from, INT64_MAX)) {
         return;
     }
