@@ -14,6 +14,7 @@
  */
 #include "world.h"
 
+#include "arguments.h"
 #include "block/block.h"
 #include "qemu/main-loop.h"
 
@@ -314,6 +315,13 @@ static unsigned find_name(const char *const *names, unsigned n, const char *name
     exit(2);
 }
 
+static G_NORETURN void wrong_case(const char *id)
+{
+    fprintf(stderr, "test-crash: '%s' is no case: SHAPE/START:STEPS or SHAPE/START:random=SEED, "
+            "and perhaps @TIME:CHOICE\n", id);
+    exit(2);
+}
+
 /* SHAPE/START:STEPS or SHAPE/START:random=SEED, and perhaps @TIME:CHOICE. */
 static void run_case(const char *id)
 {
@@ -321,27 +329,34 @@ static void run_case(const char *id)
     const char *names[32];
     static SimChoice choice;
     Sequence q = { 0 };
+    uint64_t number;
 
-    head = g_strsplit(parts[0], ":", 2);
-    place = g_strsplit(head[0], "/", 2);
-    if (!place[0] || !place[1] || !head[1]) {
-        fprintf(stderr, "test-crash: a case is SHAPE/START:STEPS@TIME:CHOICE\n");
-        exit(2);
+    head = g_strsplit(parts[0] ?: "", ":", 2);
+    place = g_strsplit(head[0] ?: "", "/", 2);
+    if (!head[0] || !head[1] || !place[0] || !place[1] ||
+        !parse_number(place[1], 0, UINT_MAX, &number)) {
+        wrong_case(id);
     }
     for (unsigned i = 0; i < n_shapes; i++) {
         names[i] = shapes[i].name;
     }
     q.shape = find_name(names, n_shapes, place[0]);
-    q.start = atoi(place[1]);
+    q.start = number;
     if (parts[1]) {
-        char *end;
+        g_auto(GStrv) cut = g_strsplit(parts[1], ":", 2);
 
-        only_time = g_ascii_strtoull(parts[1], &end, 10);
-        sim_choice_parse(end + (*end == ':'), &choice, &error_abort);
+        if (!cut[0] || !cut[1] || !parse_number(cut[0], 0, UINT64_MAX, &number) ||
+            !sim_choice_parse(cut[1], &choice, NULL)) {
+            wrong_case(id);
+        }
+        only_time = number;
         only_choice = &choice;
     }
     if (g_str_has_prefix(head[1], "random=")) {
-        run_random(q.shape, q.start, g_ascii_strtoull(head[1] + 7, NULL, 10));
+        if (!parse_number(head[1] + 7, 0, UINT64_MAX, &number)) {
+            wrong_case(id);
+        }
+        run_random(q.shape, q.start, number);
         return;
     }
     steps = g_strsplit(head[1], ",", MAX_STEPS);
@@ -354,22 +369,24 @@ static void run_case(const char *id)
 static Options parse(int argc, char **argv)
 {
     Options o = { .seconds = 0, .seed = 1 };
+    uint64_t n;
 
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--long")) {
             o.lengthy = true;
         } else if (!strcmp(argv[i], "--all")) {
             o.complete = true;
-        } else if (g_str_has_prefix(argv[i], "--seconds=")) {
-            o.seconds = atoll(argv[i] + 10);
-        } else if (g_str_has_prefix(argv[i], "--seed=")) {
-            o.seed = g_ascii_strtoull(argv[i] + 7, NULL, 0);
+        } else if (number_argument(argv[i], "--seconds=", 1, SECONDS_MAX, &n)) {
+            o.seconds = n;
+        } else if (number_argument(argv[i], "--seed=", 0, UINT64_MAX, &n)) {
+            o.seed = n;
         } else if (g_str_has_prefix(argv[i], "--case=")) {
             o.one = argv[i] + 7;
         } else {
-            fprintf(stderr, "usage: test-crash [--long | --all | --case=ID] [--seconds=N] "
-                    "[--seed=N]\n");
-            exit(2);
+            usage(argv[i],
+                  "usage: test-crash [--long | --all | --case=ID] [--seconds=N] [--seed=N]\n"
+                  "ID: SHAPE/START:STEPS[@TIME:CHOICE] or SHAPE/START:random=SEED[@TIME:CHOICE], "
+                  "as findings print it\n");
         }
     }
     return o;

@@ -11,6 +11,7 @@
  */
 #include "world.h"
 
+#include "arguments.h"
 #include "../unit/failing-memory.h"
 #include "block/block.h"
 #include "qemu/main-loop.h"
@@ -277,23 +278,22 @@ int main(int argc, char **argv)
     const char *one = NULL;
     bool lengthy = false;
     int64_t seconds = 60;
-    uint64_t seed = 1;
+    uint64_t seed = 1, n;
     Case c = { 0 };
     AioSim *sim;
 
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--long")) {
             lengthy = true;
-        } else if (g_str_has_prefix(argv[i], "--seconds=")) {
-            seconds = atoll(argv[i] + 10);
-        } else if (g_str_has_prefix(argv[i], "--seed=")) {
-            seed = g_ascii_strtoull(argv[i] + 7, NULL, 0);
+        } else if (number_argument(argv[i], "--seconds=", 1, SECONDS_MAX, &n)) {
+            seconds = n;
+        } else if (number_argument(argv[i], "--seed=", 0, UINT64_MAX, &n)) {
+            seed = n;
         } else if (g_str_has_prefix(argv[i], "--case=") && parse_case(argv[i] + 7, &c)) {
             one = argv[i] + 7;
         } else {
-            fprintf(stderr, "usage: test-fault [--long | --case=SHAPE/START:STEPS@KIND#NTH] "
-                    "[--seconds=N] [--seed=N]\n");
-            return 2;
+            usage(argv[i], "usage: test-fault [--long | --case=SHAPE/START:STEPS@KIND#NTH] "
+                  "[--seconds=N] [--seed=N]\n");
         }
     }
     qemu_init_main_loop(&error_abort);

@@ -9,6 +9,8 @@
 #include "model.h"
 #include "qemu/main-loop.h"
 
+#include "arguments.h"
+
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -23,6 +25,7 @@ typedef struct Options {
     int seconds; /* 0: a short form, the same each time */
     uint32_t seed;
     const char *replay; /* a life, or NULL */
+    uint64_t life;      /* its number */
 } Options;
 
 static GString *doing; /* for findings and crashes */
@@ -167,19 +170,21 @@ static void lives(const Options *o, Total *t)
 static Options parse(int argc, char **argv)
 {
     Options o = { .seed = 1 };
+    uint64_t n;
 
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--long")) {
             o.seconds = o.seconds ?: 60;
-        } else if (g_str_has_prefix(argv[i], "--seconds=")) {
-            o.seconds = atoi(argv[i] + 10);
-        } else if (g_str_has_prefix(argv[i], "--seed=")) {
-            o.seed = strtoul(argv[i] + 7, NULL, 0);
-        } else if (g_str_has_prefix(argv[i], "--case=")) {
-            o.replay = argv[i] + 7;
+        } else if (number_argument(argv[i], "--seconds=", 1, SECONDS_MAX, &n)) {
+            o.seconds = n;
+        } else if (number_argument(argv[i], "--seed=", 0, UINT32_MAX, &n)) {
+            o.seed = n;
+        } else if (number_argument(argv[i], "--case=t", 0, UINT64_MAX, &o.life) ||
+                   number_argument(argv[i], "--case=", 0, UINT64_MAX, &o.life)) {
+            o.replay = argv[i] + strlen("--case=");
         } else {
-            fprintf(stderr, "usage: test-model [--long] [--seconds=N] [--seed=N] [--case=LIFE]\n");
-            exit(2);
+            usage(argv[i], "usage: test-model [--long] [--seconds=N] [--seed=N] [--case=LIFE]\n"
+                  "LIFE: a number, or t and a number with threads, as findings print it\n");
         }
     }
     return o;
@@ -196,7 +201,7 @@ int main(int argc, char **argv)
     if (o.replay) {
         bool threads = o.replay[0] == 't';
 
-        life(strtoull(o.replay + threads, NULL, 0), threads, BURSTS, false, &t);
+        life(o.life, threads, BURSTS, false, &t);
     } else {
         lives(&o, &t);
     }
