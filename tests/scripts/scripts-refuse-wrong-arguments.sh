@@ -27,11 +27,17 @@ refuses scripts/test --valgrind --sanitize=all
 refuses scripts/test --coverage --sanitize=thread
 refuses scripts/test --coverage --valgrind
 refuses scripts/coverage --no-such-option
+refuses scripts/coverage --keep --no-such-option
+refuses scripts/coverage --report test-aio
+refuses scripts/coverage --report --keep
 refuses scripts/coverage-report
 refuses scripts/bench --no-such-option
 refuses scripts/bench no-such-part
 refuses scripts/fuzz --no-such-option
 refuses scripts/fuzz no-such-target
+refuses scripts/fuzz --seconds=0
+refuses scripts/bench --runs=0
+refuses scripts/bench --data=abc
 refuses scripts/build
 refuses scripts/build ../elsewhere
 refuses scripts/setup no-such-group
@@ -40,7 +46,14 @@ refuses scripts/make-image /no/such/directory/image 1k
 refuses scripts/test-summary
 refuses scripts/soak no-such-number
 refuses scripts/soak --only=no-such-tier
+refuses scripts/soak 0
+refuses scripts/soak 0.01
+refuses scripts/soak nan
+refuses scripts/soak inf
+refuses scripts/soak --jobs=0
 refuses scripts/planted-bugs no-such-bug
+refuses scripts/planted-bugs --no-such-option
+refuses tests/process/run no-such-directory
 refuses .ci/run no-such-argument
 
 for script in quickstart test coverage coverage-report bench fuzz build setup make-image test-summary check-layers soak planted-bugs ../.ci/run; do
