@@ -96,20 +96,50 @@ static int compare_times(gconstpointer a, gconstpointer b)
     return x->time < y->time ? -1 : x->time > y->time;
 }
 
-/* BLKCO_TEST_CUT: "TIME:CHOICE". */
+/* Not with another seed, nor when the program sends other requests since. */
+static bool is_there(const Crash *crash, const State *s)
+{
+    bool of_one = s->choice.keep > SIM_KEEP_ALL && s->choice.keep != SIM_KEEP_RANDOM, there;
+    SimCut *cut;
+
+    if (s->time > sim_power_now(crash->log)) {
+        return false;
+    }
+    cut = sim_cut_new(crash->log, s->time);
+    there = !of_one || s->choice.request < sim_cut_n_pending(cut);
+    sim_cut_free(cut);
+    return there;
+}
+
+/* BLKCO_TEST_CUT: "TIME:CHOICE", behind "RUN/" unless it is run 0. */
 static void plan_one(Crash *crash, const char *text)
 {
     g_autoptr(GError) err = NULL;
     State s;
     char *end;
+    uint64_t run = 0;
 
     s.time = g_ascii_strtoull(text, &end, 10);
-    if (end == text || *end != ':' || s.time > sim_power_now(crash->log) ||
-        !sim_choice_parse(end + 1, &s.choice, &err)) {
-        g_error("blkco-test: BLKCO_TEST_CUT is '%s', not a time up to %" G_GUINT64_FORMAT
-                ", ':' and a choice", text, sim_power_now(crash->log));
+    if (*end == '/') {
+        run = s.time;
+        s.time = g_ascii_strtoull(end + 1, &end, 10);
     }
-    plan_state(crash, s.time, s.choice);
+    if (run >= MAX(crash->t->config->runs, 1) || end == text || *end != ':') {
+        g_error("blkco-test: BLKCO_TEST_CUT is '%s', not TIME:CHOICE or RUN/TIME:CHOICE with a run "
+                "below %u", text, MAX(crash->t->config->runs, 1));
+    }
+    if (run != crash->t->run) {
+        return;
+    }
+    if (!sim_choice_parse(end + 1, &s.choice, &err)) {
+        g_error("blkco-test: BLKCO_TEST_CUT: %s", err->message);
+    }
+    if (is_there(crash, &s)) {
+        plan_state(crash, s.time, s.choice);
+    } else {
+        g_test_skip("there is no such cut as BLKCO_TEST_CUT says: --seed is another, or the "
+                    "requests are");
+    }
 }
 
 static void plan_states(Crash *crash)
@@ -131,12 +161,13 @@ static void plan_states(Crash *crash)
 static void say_state(const Crash *crash, const State *s, const SimCut *cut)
 {
     g_autofree char *choice = sim_choice_to_string(s->choice);
+    g_autofree char *run = crash->t->run ? g_strdup_printf("%u/", crash->t->run) : g_strdup("");
     GString *text = g_string_new(NULL);
 
     g_string_printf(text, "blkco-test: in %s (seed 0x%" G_GINT64_MODIFIER "x)\n"
-                    "blkco-test: after a power cut, BLKCO_TEST_CUT=%" G_GUINT64_FORMAT ":%s; "
-                    "requests that were not durable:\n", crash->c->path, crash->t->seed, s->time,
-                    choice);
+                    "blkco-test: after a power cut, BLKCO_TEST_CUT=%s%" G_GUINT64_FORMAT ":%s; "
+                    "requests that were not durable:\n", crash->c->path, crash->t->seed, run,
+                    s->time, choice);
     for (unsigned i = 0; i < sim_cut_n_pending(cut); i++) {
         g_autofree char *line = sim_cut_describe(cut, i);
 

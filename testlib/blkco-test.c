@@ -268,7 +268,8 @@ static uint64_t next_seed(void)
 static void run_once(const BlkcoCase *c, unsigned number)
 {
     AioContext *before = qemu_get_current_aio_context();
-    BlkcoTest t = { .config = c->config, .data = c->data, .seed = next_seed() };
+    BlkcoTest t = { .config = c->config, .data = c->data, .seed = next_seed(),
+                    .run = number };
     g_autofree char *text = g_strdup_printf(
         "blkco-test: in run %u (seed 0x%" G_GINT64_MODIFIER "x) of %s\n", number, t.seed, c->path);
 

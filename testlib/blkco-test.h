@@ -59,6 +59,7 @@ typedef struct BlkcoTest {
     SimDisk *disk;
     BlockBackend *blk; /* the image on the disk, open */
     uint64_t cut_time; /* when a crash test verifies: the time of the cut, see block/sim.h */
+    unsigned run;      /* below config->runs */
 } BlkcoTest;
 
 typedef void coroutine_fn BlkcoTestFunc(BlkcoTest *t);
@@ -80,7 +81,8 @@ void blkco_test_add(const char *path, const BlkcoTestConfig *config, BlkcoTestFu
  * promised something, and keeps the result in t->data; @verify expects it if the mark is at
  * or before t->cut_time. Equal states are verified once for each number of marks.
  *
- * To repeat a single state, set BLKCO_TEST_CUT to what was printed: "17:lose-one:2".
+ * To repeat a single state, set BLKCO_TEST_CUT to what was printed: "17:lose-one:2"; in the
+ * fourth run "3/17:lose-one:2".
  */
 void blkco_test_add_crash(const char *path, const BlkcoTestConfig *config,
                           BlkcoTestFunc *prepare, BlkcoTestFunc *work, BlkcoTestFunc *verify,

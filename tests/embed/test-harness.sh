@@ -38,5 +38,10 @@ for again in 1 2; do
     fi
     grep -q "BLKCO_TEST_CUT=$cut;" out
 done
-# With the flush, this very state is fine.
+# A cut that is not there is no test that passes.
+for other in 99999:none 0:lose-one:0; do
+    BLKCO_TEST_CUT=$other ./journal --seed "$seed" -p /journal/power-cuts >out 2>&1 || { cat out; exit 1; }
+    grep -q 'SKIP there is no such cut' out || { cat out; echo "$other was verified"; exit 1; }
+done
+# With the flush, this very state is fine, or is not there.
 BLKCO_TEST_CUT=$cut ./journal --seed "$seed" -p /journal/power-cuts >out 2>&1 || { cat out; exit 1; }

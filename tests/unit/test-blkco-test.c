@@ -102,6 +102,15 @@ static void coroutine_fn forgetful_work(BlkcoTest *t)
     promised = blkco_test_mark(t);
 }
 
+/* The same, the second time only; the first does nothing, and its time ends at once. */
+static void coroutine_fn forgetful_in_run_1(BlkcoTest *t)
+{
+    promised = 0;
+    if (t->run == 1) {
+        forgetful_work(t);
+    }
+}
+
 static void coroutine_fn work(BlkcoTest *t)
 {
     promised = 0;
@@ -142,7 +151,7 @@ static void coroutine_fn verify_prepared(BlkcoTest *t)
 
 /* This program, with a case that must abort with that message (not as a subprocess of GTest:
  * there an assertion that fails does not abort). */
-static void dies(const char *name, const char *message)
+static void dies_of(int sig, const char *name, const char *cut, const char *message)
 {
     g_autofree char *path = g_strconcat("/blkco-test/bad/", name, NULL);
     g_autofree char *err = NULL;
@@ -150,12 +159,18 @@ static void dies(const char *name, const char *message)
     const char *argv[] = { program, "-p", path, NULL };
     int status;
 
+    env = cut ? g_environ_setenv(env, "BLKCO_TEST_CUT", cut, TRUE) : env;
     g_assert_true(g_spawn_sync(NULL, (char **)argv, env, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL,
                                NULL, &err, &status, NULL));
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT ||
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != sig ||
         !g_pattern_match_simple(message, err)) {
         g_error("%s: status 0x%x, printed:\n%s", path, status, err);
     }
+}
+
+static void dies(const char *name, const char *message)
+{
+    dies_of(SIGABRT, name, NULL, message);
 }
 
 static void test_hanging(void)
@@ -183,8 +198,23 @@ static void test_missing_flush(void)
     dies("missing-flush", "*BLKCO_TEST_CUT=*0: disk 0 write 0+1, time 1*");
 }
 
+/* The cut goes with its run: that of a later one may lie behind the end of the first. */
+static void test_cut_of_a_later_run(void)
+{
+    dies("later-run", "*BLKCO_TEST_CUT=1/3:none;*");
+    dies_of(SIGABRT, "later-run", "1/3:none", "*BLKCO_TEST_CUT=1/3:none;*");
+}
+
+static void test_wrong_cut(void)
+{
+    dies_of(SIGTRAP, "missing-flush", "3", "*'3', not TIME:CHOICE or RUN/TIME:CHOICE*");
+    dies_of(SIGTRAP, "missing-flush", "1/3:none", "*with a run below 1*");
+    dies_of(SIGTRAP, "missing-flush", "3:lose-one", "*'lose-one' is not a choice*");
+}
+
 static void add_bad_cases(void)
 {
+    static const BlkcoTestConfig twice = { .runs = 2 };
     static const BlkcoTestConfig hasty = { .timeout_s = 1,
                                            .virtual_timeout_ns = 100 * NANOSECONDS_PER_SECOND };
 
@@ -193,6 +223,8 @@ static void add_bad_cases(void)
     blkco_test_add("/blkco-test/bad/sleeps-too-long", &hasty, sleeps_too_long, NULL);
     blkco_test_add("/blkco-test/bad/fails", NULL, fails, NULL);
     blkco_test_add_crash("/blkco-test/bad/missing-flush", NULL, NULL, forgetful_work, verify,
+                         NULL);
+    blkco_test_add_crash("/blkco-test/bad/later-run", &twice, NULL, forgetful_in_run_1, verify,
                          NULL);
 }
 
@@ -231,5 +263,7 @@ int main(int argc, char **argv)
     g_test_add_func("/blkco-test/virtual-deadline", test_sleeping_too_long);
     g_test_add_func("/blkco-test/failure-names-the-seed", test_failing);
     g_test_add_func("/blkco-test/failure-names-the-cut", test_missing_flush);
+    g_test_add_func("/blkco-test/cut-of-a-later-run-is-repeated", test_cut_of_a_later_run);
+    g_test_add_func("/blkco-test/wrong-cut-is-told", test_wrong_cut);
     return g_test_run();
 }
