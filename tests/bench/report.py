@@ -235,7 +235,9 @@ def main(args):
         elif arg in names:
             chosen.append(arg)
         else:
-            print(f"scripts/bench: unknown argument '{arg}'\n{__doc__}", end='', file=sys.stderr)
+            what = (f"{arg.partition('=')[0]}=N takes a whole number from 1 on, not '{arg}'"
+                    if arg.partition('=')[0] in ('--runs', '--data') else f"unknown argument '{arg}'")
+            print(f'scripts/bench: {what}\n{__doc__}', end='', file=sys.stderr)
             return 2
     if check:
         return 0
