@@ -7,6 +7,7 @@
 #include "qcow2-amend.h"
 
 #include "../node.h" /* co_call(), backends */
+#include "block/dirty-bitmap.h"
 #include "qemu/host-utils.h"
 #include "qcow2-lazy.h"
 #include "qcow2-snapshot.h"
@@ -111,6 +112,18 @@ static bool snapshots_prevent_downgrade(const Amend *a, Error **errp)
     return prevent;
 }
 
+/* Those of the file, and those that are to get there: they would be stored when the image is closed. */
+static bool has_bitmaps(const Amend *a)
+{
+    const BDRVQcow2State *s = a->bs->opaque;
+    BdrvDirtyBitmap *b = bdrv_dirty_bitmap_first(a->bs);
+
+    while (b && !bdrv_dirty_bitmap_get_persistence(b)) {
+        b = bdrv_dirty_bitmap_next(b);
+    }
+    return b || (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS);
+}
+
 static int check_downgrade(const Amend *a, Error **errp)
 {
     const BDRVQcow2State *s = a->bs->opaque;
@@ -128,7 +141,7 @@ static int check_downgrade(const Amend *a, Error **errp)
     } else if (features) {
         error_setg(errp, "Cannot downgrade an image with incompatible features 0x%" PRIx64 " set",
                    features);
-    } else if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
+    } else if (has_bitmaps(a)) {
         error_setg(errp, "Cannot downgrade an image with bitmaps");
     } else {
         return 0;

@@ -693,6 +693,28 @@ static void images_need_a_protocol_that_creates(void)
     }
 }
 
+/* Closing the image would store it, and version 2 has no place for it. */
+static void no_downgrade_with_a_bitmap_in_memory(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    BlockOptions *opts = blk_options_new();
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), 65536, "b", &error_abort);
+    Error *err = NULL;
+
+    bdrv_dirty_bitmap_set_persistence(bitmap, true);
+    blk_options_parse(opts, "compat=0.10", NULL, &error_abort);
+    g_assert_cmpint(bdrv_amend_options(blk_bs(blk), opts, NULL, NULL, false, &err), ==, -ENOTSUP);
+    g_assert_cmpstr(error_get_pretty(err), ==, "Cannot downgrade an image with bitmaps");
+    error_free(err);
+    blk_unref(blk);
+    blk = reopen(&w, FLAGS, &error_abort);
+    g_assert_nonnull(bdrv_find_dirty_bitmap(blk_bs(blk), "b"));
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 /* Tables of tables: L2 tables of a huge disk that were made from its end to its beginning. */
 static void snapshot_of_a_huge_disk(void)
 {
@@ -743,6 +765,7 @@ int main(int argc, char **argv)
         { "pieces-freed-by-one-request", pieces_freed_by_one_request },
         { "end-of-a-long-file", end_of_a_long_file },
         { "images-need-a-protocol-that-creates", images_need_a_protocol_that_creates },
+        { "no-downgrade-with-a-bitmap-in-memory", no_downgrade_with_a_bitmap_in_memory },
         { "snapshot-of-a-huge-disk", snapshot_of_a_huge_disk },
     };
 
