@@ -277,6 +277,8 @@ int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)
     for (uint64_t i = 0; i < old_clusters && ret == 0 && c->snapshots_counted; i++, old++) {
         if (qcow2_refmap_get(&c->map, old) == 1) {
             g_array_append_val(c->freed, old);
+        } else {
+            c->flags_stale = true; /* what shared it may have it alone now */
         }
     }
     return ret;

@@ -243,6 +243,19 @@ static int coroutine_fn clear_marks(Qcow2Check *c)
     return ret;
 }
 
+/* A new table of snapshots has taken references away from what the flags are about. */
+static int coroutine_fn refresh_flags(Qcow2Check *c)
+{
+    int ret;
+
+    if (!c->flags_stale) {
+        return 0;
+    }
+    c->total += active_tables(c->bs->opaque);
+    ret = qcow2_check_copied_flags(c);
+    return ret < 0 ? ret : qcow2_co_writeback_all(c->bs);
+}
+
 static int coroutine_fn check_all(Qcow2Check *c)
 {
     int ret = qcow2_check_read_snapshots(c);
@@ -254,6 +267,9 @@ static int coroutine_fn check_all(Qcow2Check *c)
     c->snapshot_errors = MIN(c->snapshot_errors, INT_MAX / 2);
     if (ret == 0 && c->snapshot_errors && (c->fix & BDRV_FIX_ERRORS)) {
         ret = qcow2_check_write_snapshots(c);
+        if (ret == 0) {
+            ret = refresh_flags(c);
+        }
         if (ret == 0) {
             discard_freed(c);
             c->r->corruptions_fixed += c->snapshot_errors;
