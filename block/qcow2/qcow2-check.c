@@ -97,7 +97,10 @@ static int coroutine_fn recount(Qcow2Check *c)
     return qcow2_check_walk(c);
 }
 
-/* Builds new structures, and counts what there is then: the old ones are leaked now. */
+/*
+ * Builds new structures, and counts what there is then: the old ones are leaked now, and what lay behind
+ * the file's end may lie within it. Both comes from the rebuilding, and is mended without a word in the result.
+ */
 static int coroutine_fn rebuild_once(Qcow2Check *c)
 {
     BdrvCheckMode fix = c->fix;
@@ -115,10 +118,13 @@ static int coroutine_fn rebuild_once(Qcow2Check *c)
     c->fix = 0;
     ret = recount(c);
     c->fix = fix;
-    if (ret == 0 && (fix & BDRV_FIX_LEAKS)) {
-        counted = *c->r; /* these leaks are not among what was found */
+    if (ret == 0) {
+        counted = *c->r;
         *c->r = (BdrvCheckResult){ 0 };
-        qcow2_check_refcounts(c, BDRV_FIX_LEAKS);
+        qcow2_check_refcounts(c, fix);
+        counted.corruptions += c->r->corruptions;
+        counted.leaks += c->r->leaks;
+        counted.check_errors += c->r->check_errors;
         *c->r = counted;
     }
     return ret;
