@@ -86,12 +86,15 @@ static int compare_members(const void *pa, const void *pb)
     return a->index > b->index ? -1 : 1; /* a bucket's newest comes first */
 }
 
-/* A copy whose objects have their keys in order, and where {"0": a, "1": b} is a list again. */
-static json_t *tidy(json_t *value)
+/*
+ * A copy whose objects have their keys in order, and where {"0": a, "1": b} is a list again. Not the
+ * outermost (@root) of options: that is read as an object.
+ */
+static json_t *tidy(json_t *value, bool root)
 {
     size_t n = json_object_size(value);
     g_autofree Member *members = g_new(Member, n);
-    bool list = n > 0;
+    bool list = n > 0 && !root;
     const char *name;
     json_t *item, *copy;
     size_t i = 0;
@@ -113,9 +116,9 @@ static json_t *tidy(json_t *value)
     }
     for (i = 0; i < n; i++) {
         if (list) {
-            json_array_append_new(copy, tidy(members[i].value));
+            json_array_append_new(copy, tidy(members[i].value, false));
         } else {
-            json_object_set_new(copy, members[i].name, tidy(members[i].value));
+            json_object_set_new(copy, members[i].name, tidy(members[i].value, false));
         }
     }
     return copy;
@@ -123,7 +126,7 @@ static json_t *tidy(json_t *value)
 
 char *options_json_print(json_t *value)
 {
-    json_t *sorted = tidy(value);
+    json_t *sorted = tidy(value, true);
     char *text = json_dumps(sorted, JSON_ENSURE_ASCII);
     char *result = g_strdup(text);
 
