@@ -28,13 +28,16 @@ static uint64_t *entry_of(Plan *p, uint64_t index)
     return &g_array_index(p->table, uint64_t, index);
 }
 
-/* The first @count clusters in a row without a reference, from *@from on; counts them. */
+/*
+ * The first @count clusters in a row without a reference, from *@from on; counts them. What refers to
+ * a place behind the end reads zeroes, and shall not find new structures there.
+ */
 static int take(Qcow2Check *c, uint64_t count, uint64_t *from, uint64_t *cluster)
 {
     uint64_t at = *from, run = 0;
 
     while (run < count) {
-        run = qcow2_refmap_get(&c->map, at) ? 0 : run + 1;
+        run = qcow2_refmap_get(&c->map, at) || qcow2_refmap_get(&c->beyond, at) ? 0 : run + 1;
         at++;
     }
     *cluster = at - count;

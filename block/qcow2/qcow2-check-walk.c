@@ -11,6 +11,24 @@
 /* Bit 0 is the zero flag, which extended entries do not have, but readers ignore it there. */
 #define L2_RESERVED UINT64_C(0x3f000000000001fe)
 
+/*
+ * A region behind the end: new refcount structures that make the file longer must not get there. They
+ * are smaller than what they describe, so a place far away is of no interest.
+ */
+static int note_beyond(Qcow2Check *c, uint64_t offset, uint64_t bytes)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    uint64_t end = c->file_bytes >> s->cluster_bits, limit = 2 * end + 64;
+    uint64_t first = offset >> s->cluster_bits, span = MIN(bytes, limit << s->cluster_bits);
+    uint64_t last = first + ((qcow2_in_cluster(s, offset) + span - 1) >> s->cluster_bits);
+    int ret = 0;
+
+    for (uint64_t i = MAX(first, end); i <= last && i < limit && ret == 0; i++) {
+        ret = qcow2_refmap_get(&c->beyond, i) ? 0 : qcow2_refmap_add(&c->beyond, i);
+    }
+    return ret;
+}
+
 int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t bytes)
 {
     BDRVQcow2State *s = c->bs->opaque;
@@ -26,7 +44,7 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
                         " one cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
                         offset, bytes);
         c->r->corruptions++;
-        return 0;
+        return note_beyond(c, offset, bytes);
     }
     c->nb_clusters = MAX(c->nb_clusters, last + 1);
     for (uint64_t i = offset >> s->cluster_bits; i <= last; i++) {

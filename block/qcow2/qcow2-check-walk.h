@@ -27,6 +27,7 @@ typedef struct Qcow2Check {
     BdrvCheckResult *r;
     BdrvCheckMode fix;
     Qcow2RefMap map;        /* references counted */
+    Qcow2RefMap beyond;     /* clusters not far behind the end that something refers to */
     uint64_t file_bytes;
     uint64_t nb_clusters;   /* of the file and of what is referred to a little behind it */
     uint64_t highest;       /* the last cluster in use, by refcount or reference */

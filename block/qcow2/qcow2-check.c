@@ -94,6 +94,8 @@ static int coroutine_fn recount(Qcow2Check *c)
     c->rebuild = false;
     qcow2_refmap_destroy(&c->map);
     qcow2_refmap_init(&c->map);
+    qcow2_refmap_destroy(&c->beyond);
+    qcow2_refmap_init(&c->beyond);
     return qcow2_check_walk(c);
 }
 
@@ -351,6 +353,7 @@ int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
     }
     result->bfi.total_clusters = DIV_ROUND_UP(s->size, s->cluster_size);
     qcow2_refmap_init(&c.map);
+    qcow2_refmap_init(&c.beyond);
     c.freed = g_array_new(false, false, sizeof(uint64_t));
     c.snapshots = g_ptr_array_new_with_free_func(free_snapshot);
     ret = check_all(&c);
@@ -360,6 +363,7 @@ int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
     g_array_free(c.freed, true);
     g_ptr_array_free(c.snapshots, true);
     qcow2_refmap_destroy(&c.map);
+    qcow2_refmap_destroy(&c.beyond);
     qemu_vfree(c.l2);
     return ret;
 }

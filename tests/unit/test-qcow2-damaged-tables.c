@@ -242,6 +242,35 @@ static void data_before_a_block_outside(void)
     g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
 }
 
+/*
+ * A data cluster right behind the end of the file, where new refcount structures would go next: the
+ * guest goes on to read zeroes there, not a refcount table.
+ */
+static void data_where_new_structures_would_go(void)
+{
+    g_autofree uint8_t *buf = g_malloc(2 * CLUSTER);
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    uint64_t l2, table;
+    GStatBuf st;
+
+    create("size=1M");
+    l2 = peek64(peek64(AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    table = peek64(AT(refcount_table_offset));
+    g_assert_cmpint(g_stat(path, &st), ==, 0);
+    poke(l2 + 8 * 6, 8, QCOW2_OFLAG_COPIED | ROUND_UP((uint64_t)st.st_size, CLUSTER));
+    poke(table, 8, peek64(table) | 1); /* a reserved bit: there has to be a new table */
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(blk_pread(blk, 6 * CLUSTER, CLUSTER, buf, 0), ==, 0);
+    g_assert_cmpint(buf[0], ==, 0);
+    g_assert_cmpmem(buf, CLUSTER - 1, buf + 1, CLUSTER - 1);
+    blk_unref(blk);
+}
+
 /* Some clusters in use count as free, another one leaks: new structures know better of both. */
 static void leak_beside_lost_counters(void)
 {
@@ -313,6 +342,8 @@ int main(int argc, char **argv)
                     refcount_block_beyond_all_files);
     g_test_add_func("/qcow2/damaged-tables/references/data-before-a-block-outside",
                     data_before_a_block_outside);
+    g_test_add_func("/qcow2/damaged-tables/references/data-where-new-structures-would-go",
+                    data_where_new_structures_would_go);
     g_test_add_func("/qcow2/damaged-tables/references/leak-beside-lost-counters",
                     leak_beside_lost_counters);
     g_test_add_func("/qcow2/damaged-tables/references/file-of-too-many-clusters",
