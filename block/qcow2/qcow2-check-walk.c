@@ -7,6 +7,8 @@
 #include "qcow2-map.h"
 #include "qcow2-overlap.h"
 
+/* Entries of an L1 table that are looked at together: the largest table has 32 MiB. */
+#define L1_PIECE (128 * 1024)
 #define L1_RESERVED (~(QCOW2_L1_OFFSET_MASK | QCOW2_OFLAG_COPIED))
 /* Bit 0 is the zero flag, which extended entries do not have, but readers ignore it there. */
 #define L2_RESERVED UINT64_C(0x3f000000000001fe)
@@ -248,6 +250,24 @@ static int coroutine_fn check_l1_entry(Qcow2Check *c, uint64_t entry, bool activ
     return check_l2_table(c, host, active);
 }
 
+static int coroutine_fn check_l1_piece(Qcow2Check *c, uint64_t offset, uint64_t *l1, uint32_t entries,
+                                       bool active)
+{
+    int ret = bdrv_co_pread(c->bs->file, offset, entries * 8ULL, l1, 0);
+
+    if (ret < 0) {
+        qcow2_check_say("ERROR: I/O error in check_refcounts_l1");
+        c->r->check_errors++;
+    }
+    for (uint32_t i = 0; i < entries && ret == 0; i++) {
+        if (l1[i]) {
+            ret = check_l1_entry(c, GUINT64_FROM_BE(l1[i]), active);
+        }
+        qcow2_check_progress(c, l1[i] || !active);
+    }
+    return ret;
+}
+
 int coroutine_fn qcow2_check_l1(Qcow2Check *c, uint64_t offset, uint32_t entries, bool active)
 {
     uint64_t bytes = entries * 8ULL;
@@ -261,21 +281,14 @@ int coroutine_fn qcow2_check_l1(Qcow2Check *c, uint64_t offset, uint32_t entries
     if (ret < 0 || offset >= c->file_bytes || !qcow2_check_spend(c, bytes)) {
         return ret;
     }
-    l1 = g_try_malloc(bytes);
+    l1 = g_try_new(uint64_t, MIN(entries, L1_PIECE));
     if (!l1) {
         c->r->check_errors++;
         return -ENOMEM;
     }
-    ret = bdrv_co_pread(c->bs->file, offset, bytes, l1, 0);
-    if (ret < 0) {
-        qcow2_check_say("ERROR: I/O error in check_refcounts_l1");
-        c->r->check_errors++;
-    }
-    for (uint32_t i = 0; i < entries && ret == 0; i++) {
-        if (l1[i]) {
-            ret = check_l1_entry(c, GUINT64_FROM_BE(l1[i]), active);
-        }
-        qcow2_check_progress(c, l1[i] || !active);
+    for (uint32_t i = 0, n; i < entries && ret == 0; i += n) {
+        n = MIN(entries - i, L1_PIECE);
+        ret = check_l1_piece(c, offset + i * 8ULL, l1, n, active);
     }
     return ret;
 }
