@@ -302,7 +302,8 @@ static inline void check_pollers(AioContext *ctx)
 /* Ask each io_poll once: whether one has something. */
 static bool poll_once(AioContext *ctx)
 {
-    bool found = false;
+    /* Silent requests raise nothing that would be found instead of an io_poll that is not asked. */
+    bool found = unlikely(ctx->depth > 1) && aio_has_silent(ctx) && ctx->sleeper->look(ctx->sleeper);
 
     check_pollers(ctx);
     for (unsigned i = 0; i < ctx->n_pollers; i++) {

@@ -330,10 +330,6 @@ static bool laio_sleep(AioSleeper *sleeper, int64_t timeout)
         if (aio_ring_drop(&s->ring, &s->fd_poll)) {
             fd_poll_done(s);
         }
-        if (s->processing && aio_ring_has_events(&s->ring)) {
-            /* A callback has polled: io_poll is not asked inside of it. */
-            schedule_bh(s);
-        }
     }
     if (s->fd_ready) {
         s->fd_ready = false;
@@ -342,10 +338,22 @@ static bool laio_sleep(AioSleeper *sleeper, int64_t timeout)
     return blind;
 }
 
+static bool laio_look(AioSleeper *sleeper)
+{
+    LaioState *s = container_of(sleeper, LaioState, sleeper);
+
+    if (!s->processing || !aio_ring_has_events(&s->ring)) {
+        return false;
+    }
+    schedule_bh(s);
+    return true;
+}
+
 /* Before Linux 4.19 there is no fd_poll, and where the ring cannot be read nothing is gained. */
 static void set_sleeper(LaioState *s)
 {
     s->sleeper.sleep = laio_sleep;
+    s->sleeper.look = laio_look;
     if (s->ring.map && aio_context_set_sleeper(s->aio_context, &s->sleeper) && !send_fd_poll(s)) {
         aio_context_unset_sleeper(s->aio_context, &s->sleeper);
         s->sleeper.may_silent = false;

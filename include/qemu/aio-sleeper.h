@@ -29,13 +29,18 @@ struct AioSleeper {
      * handler tells then, or until @fd is readable. True: @fd may be. Coming back early is allowed.
      */
     bool (*sleep)(AioSleeper *sleeper, int64_t timeout);
+    /*
+     * Asked where a callback polls: the io_poll of a handler that has called it is not. True: there were
+     * completions, and a bottom half is scheduled that hands them out.
+     */
+    bool (*look)(AioSleeper *sleeper);
     int fd;          /* the loop's: what to wait for besides completions */
     bool may_silent; /* the loop's: new requests may be silent */
     unsigned silent; /* the engine's: silent requests under way */
 };
 
 /*
- * Makes @sleeper, whose sleep is set, the context's. False: it has one, or sleeps otherwise than
+ * Makes @sleeper, whose sleep and look are set, the context's. False: it has one, or sleeps otherwise than
  * by epoll. The sleeper stays the caller's.
  */
 bool aio_context_set_sleeper(AioContext *ctx, AioSleeper *sleeper);

@@ -78,6 +78,8 @@ typedef struct Fixture {
     uint8_t *buf;
     Req req;
     int64_t deadline; /* us */
+    GMainContext *main_context; /* of poll_by_glib, with source */
+    GSource *source;
 } Fixture;
 
 static void set_up(Fixture *f, gconstpointer data)
@@ -92,6 +94,11 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
+    if (f->source) {
+        g_source_destroy(f->source);
+        g_source_unref(f->source);
+        g_main_context_unref(f->main_context);
+    }
     qemu_vfree(f->buf);
     if (f->fd >= 0) {
         close(f->fd);
@@ -325,10 +332,59 @@ static void *let_go_later(void *opaque)
     return NULL;
 }
 
+static void poll_sleeping(Fixture *f)
+{
+    aio_poll(f->ctx, true);
+}
+
+static void poll_without_sleep(Fixture *f)
+{
+    aio_poll(f->ctx, false);
+}
+
+static void schedule_again(void *opaque)
+{
+    qemu_bh_schedule(*(QEMUBH **)opaque);
+}
+
+/* There is always a bottom half to run. */
+static void poll_beside_bottom_half(Fixture *f)
+{
+    static QEMUBH *bh;
+
+    if (!bh) {
+        bh = aio_bh_new(f->ctx, schedule_again, &bh);
+        qemu_bh_schedule(bh);
+    }
+    aio_poll(f->ctx, true);
+    if (f->req.ret != REQ_PENDING) {
+        qemu_bh_delete(bh);
+        bh = NULL;
+    }
+}
+
+static void poll_by_glib(Fixture *f)
+{
+    if (!f->main_context) {
+        f->main_context = g_main_context_new();
+        f->source = aio_get_g_source(f->ctx);
+        g_source_attach(f->source, f->main_context);
+    }
+    g_main_context_iteration(f->main_context, true);
+}
+
+typedef void PollFn(Fixture *f);
+
+typedef struct CallbackTest {
+    Fixture *f;
+    PollFn *poll;
+} CallbackTest;
+
 /* Called where the engine hands out completions; its io_poll is not asked until this returns. */
 static void poll_in_callback(void *opaque, int ret)
 {
-    Fixture *f = opaque;
+    CallbackTest *t = opaque;
+    Fixture *f = t->f;
     QemuThread thread;
 
     g_assert_cmpint(ret, ==, 0);
@@ -337,7 +393,7 @@ static void poll_in_callback(void *opaque, int ret)
     start_read(f, 8192);
     qemu_thread_create(&thread, "later", let_go_later, NULL, QEMU_THREAD_JOINABLE);
     while (in_time(f) && f->req.ret == REQ_PENDING) {
-        aio_poll(f->ctx, true);
+        t->poll(f);
     }
     qemu_thread_join(&thread);
 }
@@ -346,6 +402,7 @@ static void test_poll_in_callback(Fixture *f, gconstpointer data)
 {
     char name[] = "engine-silent-XXXXXX";
     uint8_t *buf = qemu_memalign(4096, 4096);
+    CallbackTest t = { .f = f, .poll = *(PollFn *const *)data };
     QEMUIOVector qiov;
     BlockBackend *blk;
 
@@ -359,7 +416,7 @@ static void test_poll_in_callback(Fixture *f, gconstpointer data)
     qemu_iovec_init_buf(&qiov, buf, 4096);
     f->req.ret = REQ_PENDING;
     fake.silent = 0;
-    blk_aio_preadv(blk, 4096, &qiov, 0, poll_in_callback, f);
+    blk_aio_preadv(blk, 4096, &qiov, 0, poll_in_callback, &t);
     g_assert_cmpint(fake.silent, ==, 1);
     fake.silent = 0;
     while (in_time(f) && f->req.ret == REQ_PENDING) {
@@ -439,8 +496,18 @@ static void add(const char *path, void (*test)(Fixture *, gconstpointer))
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
 }
 
+static void add_in_callback(const char *path, PollFn *const *poll)
+{
+    g_test_add(path, Fixture, poll, set_up, test_poll_in_callback, tear_down);
+}
+
 int main(int argc, char **argv)
 {
+    static PollFn *const sleeping = poll_sleeping;
+    static PollFn *const without_sleep = poll_without_sleep;
+    static PollFn *const beside_bottom_half = poll_beside_bottom_half;
+    static PollFn *const by_glib = poll_by_glib;
+
     g_test_init(&argc, &argv, NULL);
     add("/engine/silent/no-descriptor-is-raised", test_silent);
     add("/engine/silent/kernel-without-poll", test_kernel_without_poll);
@@ -449,7 +516,10 @@ int main(int argc, char **argv)
     add("/engine/silent/timer-wakes", test_timer_wakes);
     add("/engine/silent/poll-refused", test_poll_refused);
     add("/engine/silent/nested-poll", test_nested_poll);
-    add("/engine/silent/poll-in-callback", test_poll_in_callback);
+    add_in_callback("/engine/silent/poll-in-callback", &sleeping);
+    add_in_callback("/engine/silent/poll-in-callback/without-sleep", &without_sleep);
+    add_in_callback("/engine/silent/poll-in-callback/beside-bottom-half", &beside_bottom_half);
+    add_in_callback("/engine/silent/poll-in-callback/by-glib", &by_glib);
     add("/engine/silent/glib-waits", test_glib_waits);
     add("/engine/silent/pollable-descriptor-waits", test_pollable_descriptor_waits);
     return g_test_run();
