@@ -48,9 +48,10 @@ void aio_ring_wait(AioRing *ring, int64_t timeout)
     };
     int ret;
 
-    if (aio_ring_has_events(ring)) {
+    if (ring->next < ring->count) {
         return;
     }
+    /* Those in the ring already are fetched, too: aio_ring_drop looks for its own among them. */
     ret = io_getevents(ring->ctx, 1, AIO_RING_FETCH, ring->fetched, timeout < 0 ? NULL : &ts);
     ring->next = 0;
     ring->count = MAX(ret, 0);

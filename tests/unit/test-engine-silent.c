@@ -270,6 +270,26 @@ static void test_descriptor_wakes(Fixture *f, gconstpointer data)
     finish_read(f);
 }
 
+/* The same when the poll request, sent then, has its completion at once. */
+static void test_descriptor_readable_before_sleep(Fixture *f, gconstpointer data)
+{
+    EventNotifier notifier;
+
+    if (!hold_read(f)) {
+        return;
+    }
+    g_assert_cmpint(event_notifier_init(&notifier, false), ==, 0);
+    aio_set_event_notifier(f->ctx, &notifier, read_notifier, NULL, NULL);
+    for (int i = 0; i < 5; i++) {
+        event_notifier_set(&notifier);
+        g_assert_true(aio_poll(f->ctx, true));
+        g_assert_false(event_notifier_test_and_clear(&notifier));
+    }
+    aio_set_event_notifier(f->ctx, &notifier, NULL, NULL, NULL);
+    event_notifier_cleanup(&notifier);
+    finish_read(f);
+}
+
 static void test_timer_wakes(Fixture *f, gconstpointer data)
 {
     bool flag = false;
@@ -513,6 +533,7 @@ int main(int argc, char **argv)
     add("/engine/silent/kernel-without-poll", test_kernel_without_poll);
     add("/engine/silent/bottom-half-wakes", test_bottom_half_wakes);
     add("/engine/silent/descriptor-wakes", test_descriptor_wakes);
+    add("/engine/silent/descriptor-readable-before-sleep", test_descriptor_readable_before_sleep);
     add("/engine/silent/timer-wakes", test_timer_wakes);
     add("/engine/silent/poll-refused", test_poll_refused);
     add("/engine/silent/nested-poll", test_nested_poll);
