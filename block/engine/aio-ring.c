@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The rarely used part of aio-ring.h: setting up, and rings that cannot be read directly. */
+/* What is not inline of aio-ring.h: setting up, waiting, and rings that cannot be read directly. */
 #include <time.h>
 
 #include "qemu/osdep.h"

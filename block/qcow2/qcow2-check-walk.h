@@ -41,7 +41,7 @@ typedef struct Qcow2Check {
     uint64_t snapshots_offset, snapshots_bytes;
     bool snapshots_counted; /* the file has that place */
     GArray *freed;          /* of uint64_t: clusters that repairs made free */
-    bool flags_stale;           /* references went after the copied flags were looked at */
+    bool flags_stale;       /* references went after the copied flags were looked at */
     int64_t snapshot_errors; /* corruptions that writing the snapshot table anew would mend */
 } Qcow2Check;
 

@@ -433,6 +433,7 @@ static void test_poll_in_callback(Fixture *f, gconstpointer data)
     close(mkstemp(name));
     g_assert_cmpint(truncate(name, 64 * KIB), ==, 0);
     blk = blk_new_open(name, NULL, NULL, BDRV_O_NATIVE_AIO | BDRV_O_NOCACHE, &error_abort);
+    unlink(name); /* nothing is left behind by a test that fails */
     qemu_iovec_init_buf(&qiov, buf, 4096);
     f->req.ret = REQ_PENDING;
     fake.silent = 0;
@@ -444,7 +445,6 @@ static void test_poll_in_callback(Fixture *f, gconstpointer data)
     }
     check_read(f);
     blk_unref(blk);
-    unlink(name);
     qemu_vfree(buf);
 }
 
