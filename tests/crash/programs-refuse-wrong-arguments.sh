@@ -27,4 +27,8 @@ for wrong in default/x:write default/0 default/0:no-such-step default/0:write@x:
     default/0:write@4:no-such-choice default/0:random=x no-such-shape/0:write; do
     refuses "$crash" "--case=$wrong"
 done
+for wrong in --part=0/8 --part=9/8 --part=1 --part=1/0 --part=x/8 --part=1/8/8; do
+    refuses "$crash" --all "$wrong"
+done
+refuses "$crash" --part=1/8
 exit $failed

@@ -7,6 +7,7 @@
  *     test-crash                                 a short form; TAP
  *     test-crash --long --seconds=60 --seed=1    sequences in an order of the seed, and random ones
  *     test-crash --all                           every sequence of up to three steps, once
+ *     test-crash --all --part=3/8                the third of eight shares of them
  *     test-crash --case=ID                       one state, as a finding names it
  *
  * A sequence's states are those since its last step's beginning: the earlier ones are those of the
@@ -22,9 +23,11 @@
 #define RANDOM_STEPS 40
 #define RANDOM_CUTS  30   /* instants of a random workload */
 #define QEMU_EVERY   2000 /* states that are examined */
+#define PARTS_MAX    100000
 
 typedef struct Options {
     bool complete, lengthy;
+    unsigned part, parts; /* of --all, from 0; or no parts */
     int64_t seconds;
     uint64_t seed;
     const char *one;
@@ -186,18 +189,17 @@ static unsigned n_sequences(unsigned length)
     return n;
 }
 
+/* The last step is what differs first, the shape last. */
 static Sequence sequence_number(unsigned length, unsigned i)
 {
     Sequence q = { .n = length };
 
-    q.shape = i % n_shapes;
-    i /= n_shapes;
-    q.start = i % STARTS;
-    i /= STARTS;
-    for (unsigned s = 0; s < length; s++) {
+    for (unsigned s = length; s-- > 0; ) {
         q.steps[s] = i % STEP_KINDS;
         i /= STEP_KINDS;
     }
+    q.start = i % STARTS;
+    q.shape = i / STARTS;
     return q;
 }
 
@@ -262,14 +264,21 @@ static void run_long(uint64_t seed)
     }
 }
 
-static void run_all(void)
+/* Share @part of @parts of each length. Neighbours differ in their last step and have many states in common. */
+static void run_all(unsigned part, unsigned parts)
 {
     for (unsigned length = 1; length <= MAX_STEPS; length++) {
-        for (unsigned i = 0; i < n_sequences(length) && time_left(); i++) {
+        uint64_t n = n_sequences(length);
+        unsigned from = n * part / parts, to = n * (part + 1) / parts, i;
+
+        for (i = from; i < to && time_left(); i++) {
             Sequence q = sequence_number(length, i);
 
             run_sequence(&q, 2);
         }
+        printf("# %u of %u sequences of %u steps, %" PRIu64 " states\n", i - from, to - from, length,
+               examiner->states);
+        fflush(stdout);
     }
 }
 
@@ -283,14 +292,16 @@ static void run_short(uint64_t seed)
         unsigned before = findings;
         uint64_t states = examiner->states;
 
-        for (unsigned i = shape; i < n_sequences(1); i += n_shapes) {
-            Sequence q = sequence_number(1, i);
+        unsigned ones = n_sequences(1) / n_shapes, pairs = n_sequences(2) / n_shapes;
+
+        for (unsigned i = 0; i < ones; i++) {
+            Sequence q = sequence_number(1, shape * ones + i);
 
             run_sequence(&q, 0);
         }
         for (unsigned i = 0; i < 12; i++) {
-            uint64_t n = aio_sim_next_random(&random) % (n_sequences(2) / n_shapes);
-            Sequence q = sequence_number(2, n * n_shapes + shape);
+            uint64_t n = aio_sim_next_random(&random) % pairs;
+            Sequence q = sequence_number(2, shape * pairs + n);
 
             run_sequence(&q, 0);
         }
@@ -366,9 +377,28 @@ static void run_case(const char *id)
     run_sequence(&q, 2);
 }
 
+/* --part=I/N, I from 1 to N. */
+static bool part_argument(const char *arg, Options *o)
+{
+    g_auto(GStrv) parts = NULL;
+    uint64_t i, n;
+
+    if (!g_str_has_prefix(arg, "--part=")) {
+        return false;
+    }
+    parts = g_strsplit(arg + 7, "/", 2);
+    if (!parts[0] || !parts[1] || !parse_number(parts[1], 1, PARTS_MAX, &n) ||
+        !parse_number(parts[0], 1, n, &i)) {
+        return false;
+    }
+    o->part = i - 1;
+    o->parts = n;
+    return true;
+}
+
 static Options parse(int argc, char **argv)
 {
-    Options o = { .seconds = 0, .seed = 1 };
+    Options o = { .seed = 1 };
     uint64_t n;
 
     for (int i = 1; i < argc; i++) {
@@ -376,6 +406,8 @@ static Options parse(int argc, char **argv)
             o.lengthy = true;
         } else if (!strcmp(argv[i], "--all")) {
             o.complete = true;
+        } else if (part_argument(argv[i], &o)) {
+            continue;
         } else if (number_argument(argv[i], "--seconds=", 1, SECONDS_MAX, &n)) {
             o.seconds = n;
         } else if (number_argument(argv[i], "--seed=", 0, UINT64_MAX, &n)) {
@@ -384,10 +416,14 @@ static Options parse(int argc, char **argv)
             o.one = argv[i] + 7;
         } else {
             usage(argv[i],
-                  "usage: test-crash [--long | --all | --case=ID] [--seconds=N] [--seed=N]\n"
+                  "usage: test-crash [--long | --all [--part=I/N] | --case=ID] [--seconds=N] "
+                  "[--seed=N]\n"
                   "ID: SHAPE/START:STEPS[@TIME:CHOICE] or SHAPE/START:random=SEED[@TIME:CHOICE], "
                   "as findings print it\n");
         }
+    }
+    if (o.parts && !o.complete) {
+        usage("--part", "--part=I/N goes with --all\n");
     }
     return o;
 }
@@ -409,7 +445,7 @@ int main(int argc, char **argv)
     if (o.one) {
         run_case(o.one);
     } else if (o.complete) {
-        run_all();
+        run_all(o.part, MAX(o.parts, 1));
     } else if (o.lengthy) {
         run_long(o.seed);
     } else {
