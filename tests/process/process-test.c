@@ -14,7 +14,8 @@
 static char **only;
 static char *keep_dir, *fault_option;
 static gint64 seed_option = -1;
-static gint count_option, seconds_option, at_option;
+#define NOT_GIVEN G_MININT
+static gint count_option = NOT_GIVEN, seconds_option = NOT_GIVEN, at_option = NOT_GIVEN;
 static gboolean every_option, verbose_option, list_option;
 
 static const GOptionEntry entries[] = {
@@ -225,6 +226,18 @@ static void kill_all(Session *t)
 
 /* --- main --- */
 
+/* 0 would mean the default, so it is refused; afterwards that is what 0 is. */
+static bool number_is_valid(const char *name, gint *value)
+{
+    if (*value == NOT_GIVEN) {
+        *value = 0;
+    } else if (*value < 1) {
+        fprintf(stderr, "process-test: --%s is at least 1\n", name);
+        return false;
+    }
+    return true;
+}
+
 static bool parse(int *argc, char ***argv)
 {
     g_autoptr(GOptionContext) context = g_option_context_new("kill|fault");
@@ -246,7 +259,8 @@ static bool parse(int *argc, char ***argv)
             return false;
         }
     }
-    return true;
+    return number_is_valid("count", &count_option) && number_is_valid("seconds", &seconds_option) &&
+           number_is_valid("at", &at_option);
 }
 
 int main(int argc, char **argv)
