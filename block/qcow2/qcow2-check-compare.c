@@ -56,18 +56,12 @@ static int coroutine_fn set_refcount(Qcow2Check *c, uint64_t cluster, uint64_t r
     return ret;
 }
 
-static void coroutine_fn compare_cluster(Qcow2Check *c, BdrvCheckMode fix, uint64_t cluster,
+static void coroutine_fn cluster_differs(Qcow2Check *c, BdrvCheckMode fix, uint64_t cluster,
                                          uint64_t refcount, uint32_t references)
 {
     bool leak = refcount > references;
     bool repair = refcount && (fix & (leak ? BDRV_FIX_LEAKS : BDRV_FIX_ERRORS));
 
-    if (refcount || references) {
-        c->highest = cluster;
-    }
-    if (refcount == references) {
-        return;
-    }
     c->rebuild |= refcount == 0;
     qcow2_check_say("%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu32,
                     repair ? "Repairing" : leak ? "Leaked" : "ERROR", cluster, refcount,
@@ -94,15 +88,19 @@ static void coroutine_fn compare_block(Qcow2Check *c, BdrvCheckMode fix, uint64_
         return;
     }
     for (uint64_t i = 0; i < count; i++) {
+        uint64_t refcount = ret == 0 && block ? qcow2_counter_get(s->refcount_order, block, i) : 0;
+        uint32_t references = qcow2_refmap_get(&c->map, first + i);
+
         if (ret < 0) {
             qcow2_check_say("Can't get refcount for cluster %" PRIu64 ": %s", first + i,
                             g_strerror(-ret));
             c->r->check_errors++;
-            continue;
+        } else if (refcount != references) {
+            cluster_differs(c, fix, first + i, refcount, references);
         }
-        compare_cluster(c, fix, first + i,
-                        block ? qcow2_counter_get(s->refcount_order, block, i) : 0,
-                        qcow2_refmap_get(&c->map, first + i));
+        if (ret == 0 && (refcount || references)) {
+            c->highest = first + i;
+        }
     }
 }
 
@@ -119,46 +117,64 @@ void coroutine_fn qcow2_check_refcounts(Qcow2Check *c, BdrvCheckMode fix)
 
 /* --- COPIED flags --- */
 
-/* -errno when it cannot be told. */
-static int coroutine_fn refcount_of(Qcow2Check *c, uint64_t host, uint64_t *refcount)
+/*
+ * Looks refcounts up, most often in the block that was asked for last. That one stays as long as
+ * alloc_lock is held: a Lookup is new in each critical section.
+ */
+typedef struct Lookup {
+    Qcow2Check *c;
+    uint64_t index;
+    const uint8_t *block; /* NULL: none yet */
+} Lookup;
+
+static int coroutine_fn find_counters(Lookup *l, uint64_t index)
 {
-    BDRVQcow2State *s = c->bs->opaque;
-    uint64_t cluster = host >> s->cluster_bits, index = cluster >> s->refblock_bits, block;
+    BDRVQcow2State *s = l->c->bs->opaque;
+    uint64_t host = index < s->rc.entries ? s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK : 0;
+    Qcow2RefBlock *b = NULL;
     int ret;
 
-    *refcount = 0;
-    if (index >= s->rc.entries) {
-        return 0;
-    }
-    block = s->rc.table[index] & QCOW2_REFTABLE_OFFSET_MASK;
-    if (qcow2_in_cluster(s, block)) {
+    l->block = NULL;
+    l->index = index;
+    if (qcow2_in_cluster(s, host)) {
         return -EIO; /* the comparison has said so */
     }
-    if (!block || block >= c->file_bytes) {
+    if (!host || host >= l->c->file_bytes) {
         return 0;
     }
-    qemu_co_mutex_lock(&s->alloc_lock);
-    ret = qcow2_get_refcount(c->bs, cluster, refcount);
-    qemu_co_mutex_unlock(&s->alloc_lock);
+    ret = qcow2_refblock_get(l->c->bs, index, &b);
+    l->block = ret == 0 && b ? b->data : NULL;
     return ret;
 }
 
-static int coroutine_fn flags_of_table(Qcow2Check *c, uint64_t offset, bool repair)
+/* -errno when it cannot be told. Under alloc_lock. */
+static inline int coroutine_fn refcount_of(Lookup *l, uint64_t host, uint64_t *refcount)
+{
+    BDRVQcow2State *s = l->c->bs->opaque;
+    uint64_t cluster = host >> s->cluster_bits, index = cluster >> s->refblock_bits;
+    int ret = l->block && l->index == index ? 0 : find_counters(l, index);
+
+    *refcount = l->block ? qcow2_counter_get(s->refcount_order, l->block,
+                                             cluster & ((UINT64_C(1) << s->refblock_bits) - 1))
+                         : 0;
+    return ret;
+}
+
+/* Puts right the flags of the table in c->l2. How many were wrong. */
+static int coroutine_fn flags_of_entries(Qcow2Check *c, bool repair)
 {
     BDRVQcow2State *s = c->bs->opaque;
     unsigned words = s->cluster_size / 8;
-    int ret = bdrv_co_pread(c->bs->file, offset, s->cluster_size, c->l2, 0), changed = 0;
+    Lookup l = { .c = c };
+    int changed = 0;
 
-    if (ret < 0) {
-        qcow2_check_say("ERROR: I/O error in check_oflag_copied: %s", g_strerror(-ret));
-        return ret;
-    }
+    qemu_co_mutex_lock(&s->alloc_lock);
     for (unsigned i = 0; i < words; i += s->entry_words) {
         uint64_t entry = GUINT64_FROM_BE(c->l2[i]), host = entry & QCOW2_L2_OFFSET_MASK;
         uint64_t refcount = 1;
 
         if ((entry & QCOW2_OFLAG_COMPRESSED) || !host ||
-            (!s->external && refcount_of(c, host, &refcount) < 0) ||
+            (!s->external && refcount_of(&l, host, &refcount) < 0) ||
             (refcount == 1) == !!(entry & QCOW2_OFLAG_COPIED)) {
             continue;
         }
@@ -168,6 +184,20 @@ static int coroutine_fn flags_of_table(Qcow2Check *c, uint64_t offset, bool repa
         c->l2[i] = GUINT64_TO_BE(entry ^ QCOW2_OFLAG_COPIED);
         changed++;
     }
+    qemu_co_mutex_unlock(&s->alloc_lock);
+    return changed;
+}
+
+static int coroutine_fn flags_of_table(Qcow2Check *c, uint64_t offset, bool repair)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    int ret = bdrv_co_pread(c->bs->file, offset, s->cluster_size, c->l2, 0), changed;
+
+    if (ret < 0) {
+        qcow2_check_say("ERROR: I/O error in check_oflag_copied: %s", g_strerror(-ret));
+        return ret;
+    }
+    changed = flags_of_entries(c, repair);
     if (!changed || !repair) {
         return 0;
     }
@@ -191,9 +221,13 @@ static void coroutine_fn flag_of_l1_entry(Qcow2Check *c, uint32_t index, bool re
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t entry = s->l1[index], refcount;
+    Lookup l = { .c = c };
+    int ret;
 
-    if (refcount_of(c, entry & QCOW2_L1_OFFSET_MASK, &refcount) < 0 ||
-        (refcount == 1) == !!(entry & QCOW2_OFLAG_COPIED)) {
+    qemu_co_mutex_lock(&s->alloc_lock);
+    ret = refcount_of(&l, entry & QCOW2_L1_OFFSET_MASK, &refcount);
+    qemu_co_mutex_unlock(&s->alloc_lock);
+    if (ret < 0 || (refcount == 1) == !!(entry & QCOW2_OFLAG_COPIED)) {
         return;
     }
     qcow2_check_say("%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64

@@ -36,6 +36,7 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t last = (offset + bytes - 1) >> s->cluster_bits;
     uint64_t limit = c->file_bytes + s->cluster_size; /* the last cluster may be cut short */
+    uint32_t most = MIN(s->refcount_max, (uint64_t)UINT32_MAX);
 
     if (bytes == 0) {
         return 0;
@@ -52,7 +53,7 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
     for (uint64_t i = offset >> s->cluster_bits; i <= last; i++) {
         int ret;
 
-        if (qcow2_refmap_get(&c->map, i) == MIN(s->refcount_max, (uint64_t)UINT32_MAX)) {
+        if (qcow2_refmap_get(&c->map, i) == most) {
             qcow2_check_say("ERROR: overflow cluster offset=0x%" PRIx64, i << s->cluster_bits);
             qcow2_check_say("Use qemu-img amend to increase the refcount entry width or qemu-img"
                             " convert to create a clean copy if the image cannot be opened for"

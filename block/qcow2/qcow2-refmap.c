@@ -6,11 +6,6 @@
 
 #define MAX_CHUNKS (1U << 16)
 
-typedef struct Chunk {
-    uint64_t number;
-    uint32_t counts[QCOW2_REFMAP_CHUNK];
-} Chunk;
-
 void qcow2_refmap_init(Qcow2RefMap *m)
 {
     m->chunks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
@@ -34,50 +29,31 @@ bool qcow2_refmap_any(const Qcow2RefMap *m, uint64_t first, uint64_t count)
     return false;
 }
 
-static Chunk *find_chunk(Qcow2RefMap *m, uint64_t number)
+Qcow2RefChunk *qcow2_refmap_find(Qcow2RefMap *m, uint64_t number)
 {
-    Chunk *c = m->last;
-
-    if (!c || c->number != number) {
-        m->last = c = g_hash_table_lookup(m->chunks, &number);
-    }
-    return c;
-}
-
-uint32_t qcow2_refmap_get(Qcow2RefMap *m, uint64_t cluster)
-{
-    const Chunk *c = find_chunk(m, cluster / QCOW2_REFMAP_CHUNK);
-
-    return c ? c->counts[cluster % QCOW2_REFMAP_CHUNK] : 0;
+    return m->last = g_hash_table_lookup(m->chunks, &number);
 }
 
 void qcow2_refmap_clear(Qcow2RefMap *m, uint64_t cluster)
 {
-    Chunk *c = find_chunk(m, cluster / QCOW2_REFMAP_CHUNK);
+    Qcow2RefChunk *c = qcow2_refmap_chunk(m, cluster / QCOW2_REFMAP_CHUNK);
 
     if (c) {
         c->counts[cluster % QCOW2_REFMAP_CHUNK] = 0;
     }
 }
 
-int qcow2_refmap_add(Qcow2RefMap *m, uint64_t cluster)
+Qcow2RefChunk *qcow2_refmap_make(Qcow2RefMap *m, uint64_t number)
 {
-    uint64_t number = cluster / QCOW2_REFMAP_CHUNK;
-    Chunk *c = find_chunk(m, number);
-    uint32_t *count;
+    Qcow2RefChunk *c = NULL;
 
-    if (!c) {
-        if (g_hash_table_size(m->chunks) >= MAX_CHUNKS) {
-            return -ENOMEM;
-        }
-        c = g_try_new0(Chunk, 1);
-        if (!c) {
-            return -ENOMEM;
-        }
+    if (g_hash_table_size(m->chunks) < MAX_CHUNKS) {
+        c = g_try_new0(Qcow2RefChunk, 1);
+    }
+    if (c) {
         c->number = number;
         g_hash_table_insert(m->chunks, &c->number, c);
+        m->last = c;
     }
-    count = &c->counts[cluster % QCOW2_REFMAP_CHUNK];
-    *count += *count < UINT32_MAX;
-    return 0;
+    return c;
 }
