@@ -247,6 +247,42 @@ int coroutine_fn qcow2_get_refcount(BlockDriverState *bs, uint64_t cluster, uint
     return 0;
 }
 
+/* How many of the block's first @n counters are not 0. */
+static uint64_t count_counters(const BDRVQcow2State *s, const uint8_t *block, uint64_t n)
+{
+    uint64_t used = 0;
+
+    for (uint64_t i = 0; s->refcount_order == 4 && i < n; i++) {
+        uint16_t raw;
+
+        memcpy(&raw, block + 2 * i, sizeof(raw));
+        used += raw != 0; /* in either byte order */
+    }
+    for (uint64_t i = 0; s->refcount_order != 4 && i < n; i++) {
+        used += qcow2_counter_get(s->refcount_order, block, i) != 0;
+    }
+    return used;
+}
+
+int coroutine_fn qcow2_refcounts_count_used(BlockDriverState *bs, uint64_t clusters,
+                                            uint64_t enough, uint64_t *used)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t counters = UINT64_C(1) << s->refblock_bits;
+
+    *used = 0;
+    for (uint64_t i = 0; i < s->rc.entries && i * counters < clusters && *used < enough; i++) {
+        Qcow2RefBlock *b;
+        int ret = qcow2_refblock_get(bs, i, &b);
+
+        if (ret < 0) {
+            return ret;
+        }
+        *used += b ? count_counters(s, b->data, MIN(counters, clusters - i * counters)) : 0;
+    }
+    return 0;
+}
+
 /* The cluster's refcount is 0 now: it can be found, and no stream goes on in it. */
 static void note_free(Qcow2Refcounts *rc, uint64_t cluster, unsigned cluster_bits)
 {

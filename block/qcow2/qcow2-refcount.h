@@ -22,6 +22,13 @@ void qcow2_counter_set(unsigned order, uint8_t *block, uint64_t i, uint64_t valu
 
 int coroutine_fn qcow2_get_refcount(BlockDriverState *bs, uint64_t cluster, uint64_t *refcount);
 
+/*
+ * Counts into *@used how many of the first @clusters have a refcount; ends early with the block by which it is
+ * @enough. With -errno *@used is what was counted before.
+ */
+int coroutine_fn qcow2_refcounts_count_used(BlockDriverState *bs, uint64_t clusters,
+                                            uint64_t enough, uint64_t *used);
+
 /* Raises the refcount of each cluster by one, making refcount blocks as needed. */
 int coroutine_fn qcow2_raise_refcounts(BlockDriverState *bs, uint64_t cluster, uint64_t count);
 /* Lowers them; a refcount that is 0 already is corruption. Nothing may refer to them. */

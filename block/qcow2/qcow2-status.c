@@ -41,7 +41,7 @@ static bool coroutine_fn detect_holes(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
     int64_t length = bdrv_co_getlength(bs->file->bs);
     int64_t allocated = bdrv_get_allocated_file_size(bs->file->bs);
-    int64_t real, threshold, used = 0;
+    uint64_t real, threshold, used = 0;
 
     if (length < 0 || allocated < 0) {
         return false;
@@ -50,14 +50,7 @@ static bool coroutine_fn detect_holes(BlockDriverState *bs)
     threshold = MAX(real * 10 / 9, real + 2);
     length = (length + s->cluster_size - 1) >> s->cluster_bits;
     qemu_co_mutex_lock(&s->alloc_lock);
-    for (int64_t i = 0; i < length && used < threshold; i++) {
-        uint64_t refcount;
-
-        if (qcow2_get_refcount(bs, i, &refcount) < 0) {
-            break;
-        }
-        used += refcount != 0;
-    }
+    qcow2_refcounts_count_used(bs, length, threshold, &used); /* what can be read counts */
     qemu_co_mutex_unlock(&s->alloc_lock);
     return used >= threshold;
 }
