@@ -40,33 +40,33 @@ json_t *options_entry_to_json(const Entry *e)
 }
 
 /*
- * Puts @e where its dots say, as deep as a reader goes: what remains of a longer key stays dotted, which
- * reads the same. A value may be an empty object or list, a level of its own. False: a part of the path
- * is a value already.
+ * Puts @e where its dots say. What remains of the key stays dotted, which reads the same, where a reader goes
+ * no deeper, and where a level would take the place of a value ("a" = 1 beside "a.b" = 2). So it
+ * does not matter which of the keys comes first. @keys: all of them.
  */
-static bool nest(json_t *root, const Entry *e)
+static void nest(json_t *root, GHashTable *keys, const Entry *e)
 {
-    g_auto(GStrv) parts = g_strsplit(e->key, ".", OPTIONS_MAX_DEPTH - 1);
+    g_autofree char *key = g_utf8_make_valid(e->key, -1);
+    const char *part = key, *dot;
     json_t *node = root;
-    size_t i;
 
-    for (i = 0; parts[i] && parts[i + 1]; i++) {
-        json_t *next = json_object_get(node, parts[i]);
+    for (int depth = 0; depth < OPTIONS_MAX_DEPTH - 2 && (dot = strchr(part, '.')); depth++) {
+        g_autofree char *above = g_strndup(key, dot - key);
+        const char *name = above + (part - key);
+        json_t *next;
 
+        if (g_hash_table_contains(keys, above)) {
+            break;
+        }
+        next = json_object_get(node, name);
         if (!next) {
             next = json_object();
-            if (json_object_set_new(node, parts[i], next) < 0) {
-                return false;
-            }
-        } else if (!json_is_object(next)) {
-            return false;
+            json_object_set_new(node, name, next);
         }
         node = next;
+        part = dot + 1;
     }
-    if (!parts[i] || json_object_get(node, parts[i])) {
-        return false;
-    }
-    return json_object_set_new(node, parts[i], options_entry_to_json(e)) == 0;
+    json_object_set_new(node, part, options_entry_to_json(e));
 }
 
 typedef struct Member {
@@ -86,6 +86,36 @@ static int compare_members(const void *pa, const void *pb)
     return a->index > b->index ? -1 : 1; /* a bucket's newest comes first */
 }
 
+/* Its keys are "0", "1" ... in any order. */
+static bool is_list(json_t *object)
+{
+    size_t n = json_object_size(object);
+    bool list = n > 0;
+
+    for (size_t i = 0; i < n && list; i++) {
+        char index[24];
+
+        g_snprintf(index, sizeof(index), "%zu", i);
+        list = json_object_get(object, index);
+    }
+    return list;
+}
+
+static json_t *tidy(json_t *value, bool root);
+
+static json_t *tidy_list(json_t *object)
+{
+    json_t *copy = json_array();
+
+    for (size_t i = 0; i < json_object_size(object); i++) {
+        char index[24];
+
+        g_snprintf(index, sizeof(index), "%zu", i);
+        json_array_append_new(copy, tidy(json_object_get(object, index), false));
+    }
+    return copy;
+}
+
 /*
  * A copy whose objects have their keys in order, and where {"0": a, "1": b} is a list again. Not the
  * outermost (@root) of options: that is read as an object.
@@ -94,7 +124,6 @@ static json_t *tidy(json_t *value, bool root)
 {
     size_t n = json_object_size(value);
     g_autofree Member *members = g_new(Member, n);
-    bool list = n > 0 && !root;
     const char *name;
     json_t *item, *copy;
     size_t i = 0;
@@ -102,24 +131,20 @@ static json_t *tidy(json_t *value, bool root)
     if (!json_is_object(value)) {
         return json_incref(value);
     }
+    if (!root && is_list(value)) {
+        return tidy_list(value);
+    }
     json_object_foreach(value, name, item)
     {
-        g_autofree char *index = g_strdup_printf("%zu", i);
-
-        list = list && !strcmp(name, index);
         members[i] = (Member){ name, item, blk_options_json_rank(name), i };
         i++;
     }
-    copy = list ? json_array() : json_object();
-    if (!list && n) {
+    copy = json_object();
+    if (n) {
         qsort(members, n, sizeof(*members), compare_members);
     }
     for (i = 0; i < n; i++) {
-        if (list) {
-            json_array_append_new(copy, tidy(members[i].value, false));
-        } else {
-            json_object_set_new(copy, members[i].name, tidy(members[i].value, false));
-        }
+        json_object_set_new(copy, members[i].name, tidy(members[i].value, false));
     }
     return copy;
 }
@@ -137,17 +162,15 @@ char *options_json_print(json_t *value)
 
 char *blk_options_to_json(const BlockOptions *opts)
 {
+    g_autoptr(GHashTable) keys = g_hash_table_new(g_str_hash, g_str_equal);
     json_t *root = json_object();
     char *result;
 
     for (size_t i = 0; i < blk_options_count(opts); i++) {
-        const Entry *e = options_entry(opts, i);
-
-        if (!nest(root, e)) {
-            g_autofree char *key = g_utf8_make_valid(e->key, -1);
-
-            json_object_set_new(root, key, options_entry_to_json(e));
-        }
+        g_hash_table_add(keys, options_entry(opts, i)->key);
+    }
+    for (size_t i = 0; i < blk_options_count(opts); i++) {
+        nest(root, keys, options_entry(opts, i));
     }
     result = options_json_print(root);
     json_decref(root);

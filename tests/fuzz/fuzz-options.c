@@ -21,6 +21,9 @@ static void read_back(const BlockOptions *opts)
     if (!blk_options_parse_json(copy, json, &err)) {
         fuzz_fail("our own JSON does not read: %s: %s", error_get_pretty(err), json);
     }
+    if (blk_options_count(copy) != blk_options_count(opts)) {
+        fuzz_fail("%zu options become %zu: %s", blk_options_count(opts), blk_options_count(copy), json);
+    }
     again = blk_options_to_json(copy);
     before = json_loads(json, 0, NULL);
     after = json_loads(again, 0, NULL);

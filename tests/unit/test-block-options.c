@@ -219,6 +219,40 @@ static void test_json_conflicts(void)
     g_assert_true(g_utf8_validate(json, -1, NULL));
 }
 
+/* A key beside others that go on from it: whichever was set first, both are there when it is read back. */
+static void test_json_key_above_others(void)
+{
+    static const char *const pairs[][2] = {
+        { "{'a.b': 2, 'a': 1}", "{'a': 1, 'a.b': 2}" },
+        { "{'x': {'y.z': 2, 'y': []}}", "{'x': {'y': [], 'y.z': 2}}" },
+        { "{'x': {'y.z.0': 2, 'y': {}}}", "{'x': {'y': {}, 'y.z.0': 2}}" },
+        { "{'l.0.b': 1, 'l': [2]}", "{'l': [2], 'l.0.b': 1}" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(pairs); i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            g_autoptr(BlockOptions) o = blk_options_new(), copy = blk_options_new();
+            g_autofree char *json = NULL;
+
+            g_assert_true(blk_options_parse_json(o, pairs[i][k], &error_abort));
+            g_assert_cmpuint(blk_options_count(o), ==, 2);
+            json = blk_options_to_json(o);
+            g_assert_true(blk_options_parse_json(copy, json, &error_abort));
+            g_assert_cmpuint(blk_options_count(copy), ==, 2);
+        }
+    }
+}
+
+static void test_json_list_in_any_order(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+    g_autofree char *json = NULL;
+
+    g_assert_true(blk_options_parse_json(o, "{'a.2.c': 'x', 'a': [1, 2, {'b': true}]}", &error_abort));
+    json = blk_options_to_json(o);
+    g_assert_true(g_str_has_prefix(json, "{\"a\": [1, 2, {"));
+}
+
 static void test_json_quotes_and_numbers(void)
 {
     g_autoptr(BlockOptions) o = blk_options_new();
@@ -394,6 +428,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/number", test_number);
     g_test_add_func("/options/json", test_json);
     g_test_add_func("/options/json/conflicts", test_json_conflicts);
+    g_test_add_func("/options/json/a-key-above-others-keeps-its-value", test_json_key_above_others);
+    g_test_add_func("/options/json/a-list-in-any-order-is-one", test_json_list_in_any_order);
     g_test_add_func("/options/json/quotes-and-numbers", test_json_quotes_and_numbers);
     g_test_add_func("/options/json/null", test_json_null);
     g_test_add_func("/options/json/bad", test_json_bad);
