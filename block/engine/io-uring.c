@@ -305,9 +305,12 @@ static int coroutine_fn uring_submit(IOEngineState *state, int fd, IOEngineOp op
     do {
         int result = run(to_uring(state), &t);
 
-        /* Files that can only be waited for, such as some devices. */
-        ret = unlikely(result == -EAGAIN) ? io_transfer_by_threads(&t)
-                                          : io_transfer_step(&t, result);
+        /*
+         * Files that can only be waited for, such as some devices; and what the kernel cancels by itself
+         * when it cannot make a thread that waits (limits, signals).
+         */
+        ret = unlikely(result == -EAGAIN || result == -ECANCELED) ? io_transfer_by_threads(&t)
+                                                                  : io_transfer_step(&t, result);
     } while (ret > 0);
     io_slice_destroy(&t.slice);
     return ret;

@@ -57,6 +57,9 @@ static bool is_refused(const struct io_uring_sqe *sqe)
            (fault.bad_offset >= 0 && sqe->off == (uint64_t)fault.bad_offset);
 }
 
+/* Those of one call make a chain: when one does not move all its bytes the kernel cancels the others. */
+static bool link_entries;
+
 /* An entry on its way to the kernel. */
 static void disturb(struct io_uring_sqe *sqe)
 {
@@ -72,6 +75,9 @@ static void disturb(struct io_uring_sqe *sqe)
         sqe->opcode = 0xff; /* completes with EINVAL */
     } else if (plain && fault.longest) {
         sqe->len = MIN(sqe->len, fault.longest);
+    }
+    if (link_entries) {
+        sqe->flags |= IOSQE_IO_LINK;
     }
 }
 
@@ -110,6 +116,29 @@ static void test_eagain_with_nothing_in_flight(Fixture *f, gconstpointer data)
     g_assert_cmpint(fault.eagain, ==, 0);
     g_assert_cmpint(fault.requests, ==, 10);
     check_scratch(f->buf, 0, 10 * 512);
+}
+
+/* Nobody has asked for that: they are done in another way. */
+static void test_cancelled_by_kernel(Fixture *f, gconstpointer data)
+{
+    Req reqs[10];
+
+    link_entries = true;
+    defer_call_begin();
+    for (int i = 0; i < 10; i++) {
+        /* The first stops at the end of the file. */
+        reqs[i] = request(f, IO_ENGINE_READ, i ? i * 512 : FILE_SIZE - 256, 512);
+        reqs[i].buf = f->buf + i * 512;
+        req_start(&reqs[i]);
+    }
+    defer_call_end();
+    for (int i = 0; i < 10; i++) {
+        g_assert_cmpint(req_wait(&reqs[i]), ==, 0);
+    }
+    link_entries = false;
+    /* The first in two pieces; the others have not been sent again. */
+    g_assert_cmpint(fault.requests, ==, 11);
+    check_scratch(f->buf + 512, 512, 9 * 512);
 }
 
 /* More entries than the kernel is asked for. */
@@ -212,6 +241,7 @@ int main(int argc, char **argv)
     }
     add_cases("io_uring", NULL);
     add("eagain-with-nothing-in-flight", test_eagain_with_nothing_in_flight);
+    add("cancelled-by-kernel", test_cancelled_by_kernel);
     add("vector-of-many-pieces", test_vector_of_many_pieces);
     g_test_add_func("/engine/io_uring/kernel-before-5.19", test_kernel_before_5_19);
     g_test_add_func("/engine/io_uring/refusals-tell-what-to-do", test_refusals_tell_what_to_do);
