@@ -51,6 +51,8 @@ void aio_ring_wait(AioRing *ring, int64_t timeout)
     if (ring->next < ring->count) {
         return;
     }
+    /* The kernel would hand out again what it does not know to be read. */
+    g_assert(ring->head == qatomic_read(&ring->map->head));
     /* Those in the ring already are fetched, too: aio_ring_drop looks for its own among them. */
     ret = io_getevents(ring->ctx, 1, AIO_RING_FETCH, ring->fetched, timeout < 0 ? NULL : &ts);
     ring->next = 0;

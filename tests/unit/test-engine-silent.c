@@ -305,16 +305,57 @@ static void test_timer_wakes(Fixture *f, gconstpointer data)
     finish_read(f);
 }
 
+/* Never early; and of many at least one is not late, however busy the machine is. */
+static void test_timer_is_on_time(Fixture *f, gconstpointer data)
+{
+    static const int64_t busy_ns[] = { 0, 32 * SCALE_US, 10 * SCALE_MS };
+    QEMUTimer *timer;
+    bool flag;
+
+    if (!hold_read(f)) {
+        return;
+    }
+    timer = aio_timer_new(f->ctx, QEMU_CLOCK_REALTIME, SCALE_NS, set_flag, &flag);
+    for (size_t i = 0; i < G_N_ELEMENTS(busy_ns); i++) {
+        int64_t best = INT64_MAX;
+
+        aio_context_set_poll_params(f->ctx, busy_ns[i], 0, 0, &error_abort);
+        for (int n = 0; n < 20; n++) {
+            int64_t due = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + 3 * SCALE_MS, late;
+
+            flag = false;
+            timer_mod_ns(timer, due);
+            poll_until(f, &flag);
+            late = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - due;
+            g_assert_cmpint(late, >=, 0);
+            best = MIN(best, late);
+        }
+        g_assert_cmpint(best, <, SCALE_MS);
+    }
+    timer_free(timer);
+    finish_read(f);
+}
+
 /* The kernel has no room for the poll request: the descriptors are looked at now and then. */
 static void test_poll_refused(Fixture *f, gconstpointer data)
 {
     Later later = { .ctx = f->ctx };
+    EventNotifier notifier;
     QemuThread thread;
 
     if (!hold_read(f)) {
         return;
     }
     fake.poll_fails = UINT_MAX;
+    g_assert_cmpint(event_notifier_init(&notifier, false), ==, 0);
+    aio_set_event_notifier(f->ctx, &notifier, read_notifier, NULL, NULL);
+    qemu_thread_create(&thread, "later", raise_later, &notifier, QEMU_THREAD_JOINABLE);
+    while (in_time(f) && !aio_poll(f->ctx, true)) {
+    }
+    g_assert_false(event_notifier_test_and_clear(&notifier));
+    qemu_thread_join(&thread);
+    aio_set_event_notifier(f->ctx, &notifier, NULL, NULL, NULL);
+    event_notifier_cleanup(&notifier);
     for (int i = 0; i < 2; i++) {
         later.flag = false;
         qemu_thread_create(&thread, "later", schedule_later, &later, QEMU_THREAD_JOINABLE);
@@ -535,6 +576,7 @@ int main(int argc, char **argv)
     add("/engine/silent/descriptor-wakes", test_descriptor_wakes);
     add("/engine/silent/descriptor-readable-before-sleep", test_descriptor_readable_before_sleep);
     add("/engine/silent/timer-wakes", test_timer_wakes);
+    add("/engine/silent/timer-is-on-time", test_timer_is_on_time);
     add("/engine/silent/poll-refused", test_poll_refused);
     add("/engine/silent/nested-poll", test_nested_poll);
     add_in_callback("/engine/silent/poll-in-callback", &sleeping);
