@@ -19,7 +19,9 @@
  * Compressed data goes out in whole clusters. The format keeps streams in the order in which the
  * writes arrive, so many may be under way at once, and the file is the same for any number.
  *
- * All coroutines run in the main thread; between two yields the state is one's own.
+ * From one page cache to another the coroutines are spread over several threads (convert-threads.h), and each
+ * does its requests itself. Otherwise they all run in the main thread. What they share has a lock or is
+ * atomic; the planner's is held while the block layer is asked for the status.
  */
 #include "convert-copy.h"
 
@@ -27,27 +29,30 @@
 #include "qemu/aio_task.h"
 #include "block/block-driver.h"
 #include "block/block-image.h"
+#include "qemu/atomic.h"
 #include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
 
 #include "cli.h"
+#include "convert-threads.h"
+#include "convert-turns.h"
 #include "progress.h"
 
 /*
  * By measurement: between two page caches so small that the bytes are still in the processor's cache
  * when they are written; for a disk, and for compressing in several threads, large requests are better.
  */
-#define CACHED_CHUNK_BYTES (512 * 1024)
+#define CACHED_CHUNK_BYTES (256 * 1024)
 #define CHUNK_BYTES (1024 * 1024)
 /* Zeroes that need no buffer come in larger pieces; the limit is for the progress. */
 #define ZERO_CHUNK_BYTES (1024 * 1024 * 1024LL)
 /*
- * As many chunks are being written at once with in_order, to a disk past the page cache. Into the cache
- * it is one, for the kernel lets only one writer at a time into a file, and the others would burn a
- * processor's time until it is their turn. A format that allocates clusters gets one as well, as otherwise their
- * order in the file would depend on luck; but as many as there are if they are compressed.
+ * As many chunks are being written at once with in_order, to a disk past the page cache. A format that allocates
+ * clusters gets one, as otherwise their order in the file would depend on luck; but as many as there are if they
+ * are compressed. Between page caches there is no order without clusters: the kernel lets one writer at a time
+ * into a file, and its lock, which the others spin on, is handed over faster than a coroutine wakes.
  */
 #define IN_ORDER_DIRECT_WRITES 2
 /* Runs of compressed clusters of one chunk that are under way at once. */
@@ -89,9 +94,7 @@ typedef struct Copy Copy;
 
 typedef struct Worker {
     Copy *copy;
-    uint8_t *buffer;      /* of chunk_bytes */
-    Coroutine *waiting;   /* for its turn, or NULL */
-    uint64_t waiting_for; /* chunk number */
+    uint8_t *buffer; /* of chunk_bytes */
 } Worker;
 
 struct Copy {
@@ -108,20 +111,22 @@ struct Copy {
     unsigned small_extents; /* seen in a row */
     uint64_t next_number;
 
-    unsigned refusals;   /* to copy below, since the last chunk that was */
-    uint64_t next_write; /* the chunk whose turn it is (in_order) */
-    unsigned writing;    /* chunks */
-    unsigned max_writing;
+    CopyTurns turns;
+    QemuMutex progress;      /* guards the next two */
     uint64_t work_done;      /* bytes, for the progress; */
     uint64_t work_total;     /* in what is to be read and written */
-    bool survey_tried;
+    bool survey_tried;       /* atomic, as the next one; set by the planner */
     bool surveyed;           /* work_total is known */
+    bool failed;             /* atomic */
+    unsigned running;        /* atomic */
+    bool done;               /* main thread */
+
+    /* The rest is used by copies in one thread only. */
+    unsigned refusals;       /* to copy below, since the last chunk that was */
     int64_t rate_start;      /* ns of QEMU_CLOCK_REALTIME */
     uint64_t rate_bytes;     /* written since */
-    bool failed;
-    unsigned running;
-    bool done;
     Worker workers[COPY_MAX_COROUTINES];
+    CopyThreads threads;
 };
 
 /* --- errors --- */
@@ -134,10 +139,10 @@ static void G_GNUC_PRINTF(3, 4) fail(Copy *c, const CopySource *s, const char *f
 {
     va_list ap;
 
-    if (c->failed) {
+    if (qatomic_xchg(&c->failed, true)) {
         return;
     }
-    c->failed = true;
+    copy_turns_give_up(&c->turns);
     va_start(ap, fmt);
     error_vreport(fmt, ap);
     va_end(ap);
@@ -151,18 +156,20 @@ static void G_GNUC_PRINTF(3, 4) fail(Copy *c, const CopySource *s, const char *f
 /* Somebody who asks for the first time has the answer after a survey, in next_chunk(). */
 static bool is_survey_due(const Copy *c)
 {
-    return progress_is_asked() && !c->survey_tried;
+    return progress_is_asked() && !qatomic_read(&c->survey_tried);
 }
 
 static void work_advance(Copy *c, int64_t bytes)
 {
+    qemu_mutex_lock(&c->progress);
     c->work_done += bytes;
-    if (c->surveyed) {
+    if (qatomic_load_acquire(&c->surveyed)) {
         progress_update(c->work_done, c->work_total);
-    } else if (c->survey_tried) {
+    } else if (qatomic_read(&c->survey_tried)) {
         /* Too much to be surveyed. Nobody has asked before it was tried. */
-        progress_update(c->position, c->total);
+        progress_update(qatomic_read(&c->position), c->total);
     }
+    qemu_mutex_unlock(&c->progress);
 }
 
 /* --- planning: what comes next --- */
@@ -263,7 +270,7 @@ static bool needs_no_work(const Copy *c, ExtentKind kind)
 /* Makes the fields of the planner describe c->position, going past what needs no work. */
 static bool coroutine_fn find_work(Copy *c)
 {
-    while (!c->failed && c->position < c->total) {
+    while (!qatomic_read(&c->failed) && c->position < c->total) {
         while (c->position >= c->source->end) {
             c->source++;
         }
@@ -276,7 +283,7 @@ static bool coroutine_fn find_work(Copy *c)
         if (!needs_no_work(c, c->extent_kind)) {
             return true;
         }
-        c->position = c->extent_end;
+        qatomic_set(&c->position, c->extent_end);
         work_advance(c, 0);
     }
     return false;
@@ -287,8 +294,9 @@ static void coroutine_fn survey(Copy *c)
 {
     const CopySource *s = c->job->sources;
     unsigned extents = 0;
+    uint64_t total = 0;
 
-    c->survey_tried = true;
+    qatomic_set(&c->survey_tried, true);
     for (int64_t offset = 0, end; offset < c->total; offset = end) {
         ExtentKind kind;
 
@@ -299,10 +307,11 @@ static void coroutine_fn survey(Copy *c)
             return;
         }
         if (!needs_no_work(c, kind)) {
-            c->work_total += end - offset;
+            total += end - offset;
         }
     }
-    c->surveyed = true;
+    c->work_total = total; /* nobody reads it before: pairs with the load in work_advance() */
+    qatomic_store_release(&c->surveyed, true);
 }
 
 /* False when there is nothing more to do. */
@@ -331,7 +340,7 @@ static bool coroutine_fn next_chunk(Copy *c, Chunk *chunk)
     chunk->offset = c->position;
     /* End at a multiple: later chunks are aligned whatever the extents look like. */
     chunk->bytes = MIN(c->extent_end, ROUND_DOWN(c->position + limit, limit)) - c->position;
-    c->position += chunk->bytes;
+    qatomic_set(&c->position, c->position + chunk->bytes);
     qemu_co_mutex_unlock(&c->planner);
     return true;
 }
@@ -499,51 +508,6 @@ static int coroutine_fn write_runs(Copy *c, const Chunk *chunk, const uint8_t *b
     return 0;
 }
 
-/* --- turns --- */
-
-static bool may_write(const Copy *c, uint64_t number)
-{
-    /* After a failure nobody waits, as the one to wait for may not come. */
-    return !c->job->in_order || c->failed ||
-           (c->next_write == number && c->writing < c->max_writing);
-}
-
-static void coroutine_fn wake_writers(Copy *c)
-{
-    for (unsigned i = 0; i < c->job->num_coroutines; i++) {
-        Worker *w = &c->workers[i];
-        if (w->waiting && may_write(c, w->waiting_for)) {
-            aio_co_wake(g_steal_pointer(&w->waiting));
-        }
-    }
-}
-
-static void coroutine_fn begin_write(Copy *c, Worker *w, uint64_t number)
-{
-    while (!may_write(c, number)) {
-        w->waiting_for = number;
-        w->waiting = qemu_coroutine_self();
-        qemu_coroutine_yield();
-    }
-    c->writing++;
-}
-
-/* The next chunk may be written; its writer runs when this coroutine yields, having sent its write. */
-static void coroutine_fn pass_turn(Copy *c, uint64_t number)
-{
-    if (c->next_write == number) {
-        c->next_write++;
-        wake_writers(c);
-    }
-}
-
-static void coroutine_fn end_write(Copy *c, uint64_t number)
-{
-    c->writing--;
-    pass_turn(c, number);
-    wake_writers(c);
-}
-
 /* --- compressed runs --- */
 
 typedef struct RunTask {
@@ -593,7 +557,7 @@ static int coroutine_fn write_compressed_runs(Copy *c, const Chunk *chunk, const
             ret = aio_task_pool_status(pool);
         }
     }
-    pass_turn(c, chunk->number);
+    copy_turns_pass(&c->turns, chunk->number);
     aio_task_pool_wait_all(pool);
     ret = ret < 0 ? ret : aio_task_pool_status(pool);
     aio_task_pool_free(pool);
@@ -610,7 +574,7 @@ static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t 
     if (c->job->compressed && chunk->kind != CHUNK_ZERO) {
         ret = write_compressed_runs(c, chunk, buf, &at);
     } else {
-        pass_turn(c, chunk->number);
+        copy_turns_pass(&c->turns, chunk->number);
         ret = chunk->kind == CHUNK_ZERO ? write_zeroes(c, chunk->offset, chunk->bytes)
                                         : write_runs(c, chunk, buf, &at);
     }
@@ -663,15 +627,22 @@ static void coroutine_fn fill_buffer(Copy *c, const Chunk *chunk, uint8_t *buffe
 static void coroutine_fn move_chunk(Copy *c, const Chunk *chunk, bool offload, uint8_t *buffer)
 {
     if (offload) {
-        pass_turn(c, chunk->number);
+        copy_turns_pass(&c->turns, chunk->number);
         if (offload_chunk(c, chunk)) {
             return;
         }
         fill_buffer(c, chunk, buffer);
     }
-    if (!c->failed) {
+    if (!qatomic_read(&c->failed)) {
         write_chunk(c, chunk, buffer);
     }
+}
+
+static void all_done(void *opaque)
+{
+    Copy *c = opaque;
+
+    c->done = true;
 }
 
 static void coroutine_fn worker_entry(void *opaque)
@@ -686,15 +657,15 @@ static void coroutine_fn worker_entry(void *opaque)
         if (!offload) {
             fill_buffer(c, &chunk, w->buffer);
         }
-        begin_write(c, w, chunk.number);
-        if (!c->failed) {
+        copy_turns_begin(&c->turns, chunk.number);
+        if (!qatomic_read(&c->failed)) {
             move_chunk(c, &chunk, offload, w->buffer);
             work_advance(c, chunk.bytes);
         }
-        end_write(c, chunk.number);
+        copy_turns_end(&c->turns, chunk.number);
     }
-    if (!--c->running) {
-        c->done = true;
+    if (qatomic_fetch_dec(&c->running) == 1) {
+        aio_bh_schedule_oneshot(c->threads.main, all_done, c);
     }
 }
 
@@ -708,7 +679,8 @@ static void coroutine_fn copy_entry(void *opaque)
     c->running = c->job->num_coroutines;
     c->rate_start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     for (unsigned i = 0; i < c->job->num_coroutines; i++) {
-        qemu_coroutine_enter(qemu_coroutine_create(worker_entry, &c->workers[i]));
+        aio_co_schedule(copy_threads_context(&c->threads, i),
+                        qemu_coroutine_create(worker_entry, &c->workers[i]));
     }
 }
 
@@ -734,33 +706,31 @@ static int64_t pow2_floor(int64_t n)
     return p;
 }
 
-static bool is_direct(BlockBackend *blk)
-{
-    return blk_bs(blk)->open_flags & BDRV_O_NOCACHE;
-}
-
 static int64_t chunk_bytes(const CopyJob *job)
 {
-    if (job->compressed) {
-        return MAX(job->compressed, CHUNK_BYTES);
-    }
-    return is_direct(job->target) || is_direct(job->sources[0].blk) ? CHUNK_BYTES
-                                                                    : CACHED_CHUNK_BYTES;
+    return job->compressed ? MAX(job->compressed, CHUNK_BYTES)
+                           : copy_is_cached(job) ? CACHED_CHUNK_BYTES : CHUNK_BYTES;
 }
 
-static unsigned max_writing(const CopyJob *job)
+static bool allocates_clusters(BlockDriverState *bs)
 {
-    BlockDriverState *bs = blk_bs(job->target);
     BlockDriverInfo info;
 
-    if (job->compressed) {
-        return job->num_coroutines;
-    }
-    if (!is_direct(job->target) ||
-        (bdrv_get_info(bs, &info) == 0 && info.cluster_size)) {
-        return 1;
-    }
-    return IN_ORDER_DIRECT_WRITES;
+    return bdrv_get_info(bs, &info) == 0 && info.cluster_size;
+}
+
+/* Makes out how many chunks may be written at once, and whether in order. */
+static void prepare_turns(Copy *c)
+{
+    const CopyJob *job = c->job;
+    bool clusters = allocates_clusters(blk_bs(job->target));
+    /* The cache does not care in which order it is filled. */
+    bool in_order = job->in_order && (clusters || !copy_is_cached(job));
+    bool direct = blk_bs(job->target)->open_flags & BDRV_O_NOCACHE;
+
+    copy_turns_init(&c->turns, in_order,
+                    job->compressed ? job->num_coroutines
+                    : direct && !clusters ? IN_ORDER_DIRECT_WRITES : 1);
 }
 
 bool copy_run(const CopyJob *job)
@@ -771,7 +741,6 @@ bool copy_run(const CopyJob *job)
     c->source = job->sources;
     c->total = job->sources[job->num_sources - 1].end;
     c->chunk_bytes = chunk_bytes(job);
-    c->max_writing = max_writing(job);
     c->granularity = BDRV_SECTOR_SIZE;
     if (job->min_sparse && !job->compressed) {
         /* A power of two; the buffer has to hold the shortest hole. */
@@ -787,7 +756,13 @@ bool copy_run(const CopyJob *job)
         return false;
     }
     qemu_co_mutex_init(&c->planner);
+    qemu_mutex_init(&c->progress);
+    prepare_turns(c);
+    copy_threads_start(&c->threads, job, c->total);
     cli_run_coroutine(copy_entry, c, &c->done);
+    copy_threads_end(&c->threads);
+    copy_turns_destroy(&c->turns);
+    qemu_mutex_destroy(&c->progress);
     qemu_vfree(buffers);
     return !c->failed;
 }

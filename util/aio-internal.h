@@ -183,6 +183,7 @@ struct AioContext {
     int64_t thread_pool_min;
     int64_t thread_pool_max;
     int64_t aio_max_batch;
+    bool may_block;
     GArray *data; /* AioContextData */
 };
 

@@ -314,6 +314,16 @@ int64_t aio_context_get_aio_max_batch(AioContext *ctx)
     return qatomic_read_i64(&ctx->aio_max_batch);
 }
 
+void aio_context_set_may_block(AioContext *ctx, bool may_block)
+{
+    ctx->may_block = may_block;
+}
+
+bool aio_context_may_block(AioContext *ctx)
+{
+    return ctx->may_block;
+}
+
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min, int64_t max,
                                         Error **errp)
 {

@@ -106,23 +106,41 @@ static bool is_in_memory(int fd)
 }
 
 /*
- * A small read of what is in the page cache costs less than to hand it to a worker. With
- * O_DIRECT the kernel would wait for the disk here, whatever it is told. False: a worker has
- * to do it, all of it.
+ * A small read of what is in the page cache costs less than to hand it to a worker, and one that is larger, too,
+ * where the thread has nothing better to do. With O_DIRECT the kernel would wait for the disk here, whatever it
+ * is told. 1: a worker has to do what is left of @req; otherwise what becomes of the request.
  */
-static bool read_from_cache(const IOTransfer *req)
+static int read_from_cache(IOTransfer *req, size_t most)
 {
     const IOSlice *s = &req->slice;
     ssize_t done;
 
-    if (s->bytes > CACHED_READ_MAX || s->niov > IOV_MAX || fcntl(req->fd, F_GETFL) & O_DIRECT) {
-        return false;
+    if (s->bytes > most || s->niov > IOV_MAX || fcntl(req->fd, F_GETFL) & O_DIRECT) {
+        return 1;
     }
     done = preadv2(req->fd, s->iov, s->niov, req->offset, RWF_NOWAIT);
     if (done < 0 && errno == EOPNOTSUPP && is_in_memory(req->fd)) {
         done = preadv(req->fd, s->iov, s->niov, req->offset);
     }
-    return done == (ssize_t)s->bytes;
+    /* At the end of the file a worker reads it once more, and finds that out. */
+    return done > 0 ? io_transfer_step(req, done) : 1;
+}
+
+/* The same for writes, which may wait for the disk when too much of the cache is dirty. */
+static int write_to_cache(IOTransfer *req)
+{
+    return fcntl(req->fd, F_GETFL) & O_DIRECT ? 1 : transfer(req);
+}
+
+/* What the thread of the coroutine does itself; 1 as above. */
+static int transfer_at_once(IOTransfer *req)
+{
+    bool may_block = aio_context_may_block(qemu_get_current_aio_context());
+
+    if (req->op == IO_ENGINE_READ) {
+        return read_from_cache(req, may_block ? SIZE_MAX : CACHED_READ_MAX);
+    }
+    return may_block ? write_to_cache(req) : 1;
 }
 
 static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp op,
@@ -147,9 +165,8 @@ static int coroutine_fn threads_submit(IOEngineState *state, int fd, IOEngineOp 
     if (ret < 0) {
         return ret;
     }
-    if (op == IO_ENGINE_READ && read_from_cache(&req)) {
-        ret = 0;
-    } else {
+    ret = transfer_at_once(&req);
+    if (ret > 0) {
         ret = thread_pool_submit_co(transfer, &req);
     }
     io_slice_destroy(&req.slice);

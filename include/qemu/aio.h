@@ -183,6 +183,15 @@ void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
 /* How many requests an engine gathers at most into one submission; 0: its own limit. */
 void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch);
 int64_t aio_context_get_aio_max_batch(AioContext *ctx);
+/*
+ * The context's thread is there for copying: requests that the page cache can serve (reads of what is in it, and
+ * buffered writes, which may have to wait for the disk) are made in it and hold up its coroutines, instead of
+ * in a worker, which would have to fetch the bytes from another processor's cache. Default: false. Home thread,
+ * or nobody uses the context.
+ */
+void aio_context_set_may_block(AioContext *ctx, bool may_block);
+/* Home thread. */
+bool aio_context_may_block(AioContext *ctx);
 /* Limits of the context's thread pool; 0 <= min <= max, 0 < max <= INT_MAX. */
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min, int64_t max,
                                         Error **errp);

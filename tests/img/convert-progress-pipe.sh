@@ -5,7 +5,7 @@
 
 truncate -s 128M a
 for at in 0 2 4 6; do
-    dd if=/dev/urandom of=a bs=512K count=1 seek=$at conv=notrunc status=none
+    dd if=/dev/urandom of=a bs=256K count=1 seek=$at conv=notrunc status=none
 done
 ok convert -p -m 1 -O raw a b
 expect_out "$(printf '    (%s/100%%)\r' 0.00 25.00 50.00 75.00 100.00 100.00)"

@@ -236,8 +236,8 @@ static void test_small_cached_reads_are_done_at_once(Fixture *f, gconstpointer f
     g_assert_cmpint(fault.cached_reads, ==, !direct);
 }
 
-/* What is in the cache in part, or ends with the file, is a worker's. */
-static void test_incomplete_cached_reads_are_repeated(Fixture *f, gconstpointer flags)
+/* What is in the cache in part: the rest is for a worker, and so is the end of the file. */
+static void test_incomplete_cached_reads_are_completed(Fixture *f, gconstpointer flags)
 {
     if (lacks_file(f)) {
         return;
@@ -341,6 +341,42 @@ static void test_many(Fixture *f, gconstpointer flags)
     check_scratch(f->buf, 0, N * 4096);
 }
 
+/* In a thread that is there for copying, requests of any size are done at once, and end as in a worker. */
+static void test_a_context_that_may_block(Fixture *f, gconstpointer flags)
+{
+    bool direct = GPOINTER_TO_INT(flags) & O_DIRECT;
+    int at_once = direct ? REQ_PENDING : 0;
+    Req req;
+
+    if (lacks_file(f)) {
+        return;
+    }
+    aio_context_set_may_block(qemu_get_current_aio_context(), true);
+    fault.in_cache = true;
+    req = request(f, IO_ENGINE_READ, 0, 256 * KIB);
+    req_start(&req);
+    g_assert_cmpint(req.ret, ==, at_once);
+    g_assert_cmpint(req_wait(&req), ==, 0);
+    check_scratch(f->buf, 0, 256 * KIB);
+    req = request(f, IO_ENGINE_WRITE, 4096, 256 * KIB);
+    req_start(&req);
+    g_assert_cmpint(req.ret, ==, at_once);
+    g_assert_cmpint(req_wait(&req), ==, 0);
+    fault.full = true;
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_WRITE, 0, 256 * KIB)), ==, -ENOSPC);
+    fault.full = false;
+    fault.bad_offset = 0;
+    g_assert_cmpint(req_run(request(f, IO_ENGINE_WRITE, 0, 256 * KIB)), ==, -EIO);
+    fault.bad_offset = -1;
+    fault.in_cache = false;
+    req = request(f, IO_ENGINE_READ, 4096, 256 * KIB); /* from the disk, by a worker */
+    req_start(&req);
+    g_assert_cmpint(req.ret, ==, REQ_PENDING);
+    g_assert_cmpint(req_wait(&req), ==, 0);
+    check_scratch(f->buf, 0, 256 * KIB);
+    aio_context_set_may_block(qemu_get_current_aio_context(), false);
+}
+
 static void test_names(void)
 {
     g_assert_true(io_engine_find("threads") == &io_engine_threads);
@@ -364,8 +400,9 @@ int main(int argc, char **argv)
     add("read-beyond-the-end-is-zero", test_read_beyond_end_is_zero);
     add("file-ends-within-block", test_file_ends_within_block);
     add("short-transfers-go-on", test_short_transfers_go_on);
+    add("a-context-that-may-block-serves-the-cache-at-once", test_a_context_that_may_block);
     add("small-cached-reads-are-done-at-once", test_small_cached_reads_are_done_at_once);
-    add("incomplete-cached-reads-are-repeated", test_incomplete_cached_reads_are_repeated);
+    add("incomplete-cached-reads-are-completed-by-a-worker", test_incomplete_cached_reads_are_completed);
     add("vector-goes-on-in-the-middle", test_vector_goes_on_in_the_middle);
     add("interrupts-are-not-errors", test_interrupts_are_not_errors);
     add("error-in-the-middle", test_error_in_the_middle);
