@@ -63,6 +63,7 @@ struct Loop {
     Slot slots[SLOTS];
     int depth;          /* of polling in callbacks */
     bool quit;
+    unsigned how;       /* it waits */
     GMainContext *main_context;
     GSource *source;
     QEMUBH *step_bh, *signal_bh;
@@ -92,6 +93,7 @@ static struct {
     unsigned hops;  /* atomic: coroutines that go from loop to loop */
     bool stopping;  /* atomic: no new requests */
     bool quiet;     /* the episode is one in which requests do not go on */
+    bool apart;     /* loops have nothing to do with each other, and so do not wake each other */
     bool resting;   /* atomic: as stopping, but only for a while */
     int64_t end_us; /* of the episode */
     uint64_t wakes, wake_us; /* by one event alone: how many, and how long they took */
@@ -283,6 +285,15 @@ static void set_far_timer(Loop *l, unsigned ns)
     timer_mod_ns(l->far_timer, due);
 }
 
+/* Has it go on, and send requests. */
+static void rouse(Loop *l)
+{
+    aio_notify(l->ctx);
+    if (l->iothread) {
+        qemu_bh_schedule(l->step_bh);
+    }
+}
+
 static void disturb_once(Loop *l)
 {
     switch (roll(world.storm ? 8 : 5)) {
@@ -296,10 +307,7 @@ static void disturb_once(Loop *l)
         event_notifier_set(&l->notifier);
         break;
     case 3:
-        aio_notify(l->ctx);
-        if (l->iothread) {
-            qemu_bh_schedule(l->step_bh);
-        }
+        rouse(l);
         break;
     case 4:
         if (!qatomic_read_i64(&l->far_due)) {
@@ -311,10 +319,20 @@ static void disturb_once(Loop *l)
     }
 }
 
+/*
+ * ThreadSanitizer calls handlers of signals later, at certain functions of the C library: none while
+ * a loop does nothing but sleep in libaio.
+ */
+#ifdef QEMU_SANITIZE_THREAD
+#define EVENTS 3
+#else
+#define EVENTS 4
+#endif
+
 /* Sends one event, and tells from its counter when it has been seen. */
 static unsigned *send_event(Loop *l)
 {
-    switch (roll(4)) {
+    switch (roll(EVENTS)) {
     case 0:
         qatomic_inc(&l->scheduled);
         aio_bh_schedule_oneshot(l->ctx, count_bh, l);
@@ -324,11 +342,11 @@ static unsigned *send_event(Loop *l)
         event_notifier_set(&l->notifier);
         return &l->seen;
     case 2:
-        pthread_kill(l->self, SIGALRM);
-        return &l->signals;
-    default:
         set_far_timer(l, 2 * SCALE_MS);
         return &l->fired;
+    default:
+        pthread_kill(l->self, SIGALRM);
+        return &l->signals;
     }
 }
 
@@ -376,7 +394,12 @@ static bool any_pending(void)
 /* Loops fill up with requests that do not go on, then have a rest, then go on: alone, too. */
 static void disturb_quietly(void)
 {
-    g_usleep(EPISODE_US / 10);
+    for (int n = 0; n < 15; n++) {
+        for (int i = 0; i < world.n_loops; i++) {
+            rouse(&world.loops[i]);
+        }
+        g_usleep(EPISODE_US / 150);
+    }
     qatomic_set(&world.resting, true);
     g_usleep(EPISODE_US / 20);
     while (g_get_monotonic_time() < world.end_us && wake_alone(&world.loops[roll(world.n_loops)])) {

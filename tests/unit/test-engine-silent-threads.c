@@ -288,13 +288,13 @@ static void step(Loop *l)
         if (chance(20)) {
             set_timer(l);
         }
-        if (chance(5)) {
+        if (chance(5) && !world.apart) {
             start_hop();
         }
         if (chance(10)) {
             cancel(l, false);
         }
-        if (!l->iothread && chance(10)) {
+        if (!l->iothread && !world.apart && chance(10)) {
             act_and_wait(l);
         }
     }
@@ -321,15 +321,20 @@ static void wait_watched(Loop *l)
         aio_poll(l->ctx, true);
         return;
     }
-    g_poll(&pfd, 1, 1000);
+    g_poll(&pfd, 1, -1);
     while (!l->quit && aio_poll(l->ctx, false)) {
     }
 }
 
 static void wait_once(Loop *l)
 {
-    unsigned how = l->kind == WATCHED ? roll(100) : 100, attach = world.quiet ? 60 : 31;
+    unsigned how, attach = world.quiet ? 60 : 31;
 
+    /* A way to wait that misses something is not relieved by another one. */
+    if (!stopping() && !qatomic_read(&world.resting)) {
+        l->how = roll(100);
+    }
+    how = l->kind == WATCHED ? l->how : 100;
     if (how < 30 && l->source) {
         g_main_context_iteration(l->main_context, true);
     } else if (how < attach && !l->main_context) {
@@ -408,7 +413,7 @@ static void *loop_thread(void *opaque)
 
 static void make_loop(Loop *l, int index, LoopKind kind)
 {
-    *l = (Loop) { .index = index, .kind = kind };
+    *l = (Loop) { .index = index, .kind = kind, .how = 100 };
     if (kind == IOTHREAD) {
         l->iothread = iothread_new();
         l->ctx = iothread_get_aio_context(l->iothread);
@@ -446,6 +451,7 @@ static void choose_faults(void)
     kernel.no_poll = chance(20) ? 25 : 0;
     kernel.no_setup = chance(20) ? 70 : 0;
     world.quiet = kernel.keep = chance(30);
+    world.apart = world.quiet && chance(60);
     world.storm = !world.quiet && chance(40);
     world.wakes = world.wake_us = world.worst_us = 0;
     g_setenv("BLKCO_FDMON", chance(15) ? "poll" : "epoll", true);
@@ -481,7 +487,7 @@ static void begin_episode(void)
 
     world.n_loops = 2 + roll(MOST_LOOPS - 1);
     for (int i = 0; i < world.n_loops; i++) {
-        make_loop(&world.loops[i], i, i == 0 ? POLLS : chance(25) ? WATCHED : chance(50) ? POLLS : IOTHREAD);
+        make_loop(&world.loops[i], i, i == 0 ? POLLS : chance(world.quiet ? 40 : 25) ? WATCHED : chance(50) ? POLLS : IOTHREAD);
     }
     qemu_set_current_aio_context(world.loops[0].ctx);
     enter_loop(&world.loops[0]);
