@@ -74,18 +74,34 @@ static void coroutine_fn call_load_tmp(CoCall *c)
     c->ret = s->bs->drv->bdrv_snapshot_load_tmp(s->bs, s->id, s->name, s->errp);
 }
 
+/*
+ * Machine state begins where the disk ends. So that no resize moves that under a request, each
+ * counts as one behind all disks: a resize keeps everything from the end on for itself.
+ */
+static void coroutine_fn vmstate_begin(TrackedRequest *req, BlockDriverState *bs)
+{
+    tracked_begin(req, bs, INT64_MAX - 1, 1, false, false);
+}
+
 static void coroutine_fn call_save_vmstate(CoCall *c)
 {
     SnapshotCall *s = SNAPSHOT_CALL(c);
+    TrackedRequest req;
 
+    vmstate_begin(&req, s->bs);
     c->ret = s->bs->drv->bdrv_co_save_vmstate(s->bs, s->qiov, s->pos);
+    tracked_end(&req);
 }
 
 static void coroutine_fn call_load_vmstate(CoCall *c)
 {
     SnapshotCall *s = SNAPSHOT_CALL(c);
+    TrackedRequest req;
 
+    vmstate_begin(&req, s->bs);
+    req.read = true;
     c->ret = s->bs->drv->bdrv_co_load_vmstate(s->bs, s->qiov, s->pos);
+    tracked_end(&req);
 }
 
 static int call_drained(SnapshotCall *s, void coroutine_fn (*fn)(CoCall *call))

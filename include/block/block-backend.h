@@ -191,7 +191,8 @@ int blk_make_zero(BlockBackend *blk, BdrvRequestFlags flags);
 /*
  * Machine state, which formats with internal snapshots keep beside the disk: written before a
  * snapshot is made, and there again when it has been applied. @pos: bytes from the start of the
- * state. @size on success, or -errno; -ENOTSUP where there is no room for it.
+ * state. @size on success, or -errno; -ENOTSUP where there is no room for it. A resize waits for
+ * those under way, and what is not in a snapshot yet is gone after it.
  */
 int blk_save_vmstate(BlockBackend *blk, const uint8_t *buf, int64_t pos, int size);
 int blk_load_vmstate(BlockBackend *blk, uint8_t *buf, int64_t pos, int size);

@@ -62,6 +62,11 @@ static int preallocate(Request *r)
     return blk_truncate(r->blk, r->bytes, true, PREALLOC_MODE_FALLOC, 0, NULL);
 }
 
+static int resize(Request *r)
+{
+    return blk_truncate(r->blk, r->bytes, true, PREALLOC_MODE_OFF, 0, NULL);
+}
+
 static int save_state(Request *r)
 {
     g_autofree uint8_t *buf = g_malloc(r->bytes);
@@ -96,6 +101,35 @@ static void states_saved_side_by_side(void)
     }
     blk_unref(blk);
     sim_power_unref(w.power);
+}
+
+/*
+ * The state begins where the disk ends: what is saved never comes to light in the disk, whichever of
+ * the two comes first, and a state that is saved after the resize is there.
+ */
+static void state_saved_while_the_disk_grows(void)
+{
+    for (int resize_first = 0; resize_first < 2; resize_first++) {
+        World w = new_image("size=64k,cluster_size=512");
+        BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+        Request save = { blk, save_state, 0, 4096, 1, 0 }, grow = { blk, resize, 0, 4 * MIB, 0, 0 };
+        uint8_t buf[4096];
+
+        fill(blk, 0, 512, 2);
+        sim_disk_set_slow_range(w.disk, 0, 64 * MIB, SCALE_MS);
+        start(resize_first ? &grow : &save);
+        start(resize_first ? &save : &grow);
+        g_assert_cmpint(save.ret, ==, -EINPROGRESS);
+        g_assert_cmpint(wait_for(&save), ==, 4096);
+        g_assert_cmpint(wait_for(&grow), ==, 0);
+        expect(blk, 0, 512, 2);
+        expect(blk, 512, 4 * MIB - 512, 0);
+        g_assert_cmpint(blk_load_vmstate(blk, buf, 0, sizeof(buf)), ==, sizeof(buf));
+        g_assert_cmpint(buf[0], ==, resize_first);
+        is_sound(blk);
+        blk_unref(blk);
+        sim_power_unref(w.power);
+    }
 }
 
 /* --- zeroes --- */
@@ -212,6 +246,7 @@ int main(int argc, char **argv)
 {
     static const WorldTest tests[] = {
         { "states-saved-side-by-side", states_saved_side_by_side },
+        { "state-saved-while-the-disk-grows", state_saved_while_the_disk_grows },
         { "zeroes-at-an-end-that-moves", zeroes_at_an_end_that_moves },
         { "discards-at-an-end-that-moves", discards_at_an_end_that_moves },
         { "preallocation-beside-writes", preallocation_beside_writes },
