@@ -6,6 +6,7 @@
  */
 #include "qcow2-amend.h"
 
+#include "qcow2-header-io.h"
 #include "qcow2-header-rewrite.h"
 #include "qcow2-layout.h"
 
@@ -118,7 +119,7 @@ static uint64_t put_name(const BDRVQcow2State *s, Area *a, const Qcow2HeaderChan
     return at;
 }
 
-int coroutine_fn qcow2_co_amend_header(BlockDriverState *bs, const Qcow2HeaderChange *change)
+static int coroutine_fn amend_locked(BlockDriverState *bs, const Qcow2HeaderChange *change)
 {
     BDRVQcow2State *s = bs->opaque;
     QEMU_AUTO_VFREE uint8_t *old = qemu_try_blockalign(bs->file->bs, s->cluster_size);
@@ -156,6 +157,17 @@ int coroutine_fn qcow2_co_amend_header(BlockDriverState *bs, const Qcow2HeaderCh
         s->hdr.backing_file_offset = name;
         g_free(s->hdr.data_file);
         s->hdr.data_file = g_steal_pointer(&data_file);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_co_amend_header(BlockDriverState *bs, const Qcow2HeaderChange *change)
+{
+    int ret = qcow2_co_header_lock(bs);
+
+    if (ret == 0) {
+        ret = amend_locked(bs, change);
+        qcow2_co_header_unlock(bs);
     }
     return ret;
 }

@@ -139,7 +139,7 @@ static int coroutine_fn write_table(Rebuild *r)
     return ret < 0 ? ret : bdrv_co_flush(r->bs->file->bs);
 }
 
-static int coroutine_fn switch_header(Rebuild *r)
+static int coroutine_fn switch_header_locked(Rebuild *r)
 {
     BDRVQcow2State *s = r->bs->opaque;
     uint8_t sector[BDRV_SECTOR_SIZE];
@@ -153,6 +153,17 @@ static int coroutine_fn switch_header(Rebuild *r)
     qcow2_put_be32(sector + offsetof(Qcow2DiskHeader, refcount_table_clusters), r->clusters);
     qcow2_put_be32(sector + offsetof(Qcow2DiskHeader, refcount_order), r->order);
     return qcow2_co_switch_header(r->bs, 0, sizeof(sector), sector);
+}
+
+static int coroutine_fn switch_header(Rebuild *r)
+{
+    int ret = qcow2_co_header_lock(r->bs);
+
+    if (ret == 0) {
+        ret = switch_header_locked(r);
+        qcow2_co_header_unlock(r->bs);
+    }
+    return ret;
 }
 
 /* Under alloc_lock. The new structures are in force. */

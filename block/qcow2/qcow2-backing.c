@@ -6,6 +6,7 @@
  */
 #include "qcow2-backing.h"
 
+#include "qcow2-header-io.h"
 #include "qcow2-header-rewrite.h"
 #include "qcow2-write.h"
 #include "qcow2-writeback.h"
@@ -138,5 +139,12 @@ int coroutine_fn qcow2_co_change_backing_file(BlockDriverState *bs, const char *
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file->bs);
     }
-    return ret < 0 ? ret : change_header(bs, file, file ? format : NULL);
+    if (ret == 0) {
+        ret = qcow2_co_header_lock(bs);
+    }
+    if (ret == 0) {
+        ret = change_header(bs, file, file ? format : NULL);
+        qcow2_co_header_unlock(bs);
+    }
+    return ret;
 }

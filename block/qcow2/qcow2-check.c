@@ -221,34 +221,24 @@ static int coroutine_fn check_refcounts(Qcow2Check *c)
 static int coroutine_fn clear_marks(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    uint64_t incompatible = s->hdr.incompatible_features, autoclear = s->hdr.autoclear_features;
+    uint64_t marks = 0, unknown;
     int ret;
 
     if (!c->fix || s->hdr.version < 3) {
         return 0;
     }
     if (!c->r->corruptions && !c->r->check_errors) {
-        s->hdr.incompatible_features &= ~(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
+        marks = s->hdr.incompatible_features & (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
         s->unclean = false;
         /* All refcounts are on the disk. Who postpones some from now on has to mark it again. */
         qatomic_set(&s->lazy_dirty, false);
     }
-    s->hdr.autoclear_features &= QCOW2_AUTOCLEAR_DATA_RAW | QCOW2_AUTOCLEAR_BITMAPS;
-    if (s->hdr.incompatible_features == incompatible && s->hdr.autoclear_features == autoclear) {
+    unknown = s->hdr.autoclear_features & ~(QCOW2_AUTOCLEAR_DATA_RAW | QCOW2_AUTOCLEAR_BITMAPS);
+    if (!marks && !unknown) {
         return 0;
     }
     ret = bdrv_co_flush(c->bs->file->bs);
-    if (ret == 0) {
-        ret = qcow2_co_write_header_features(c->bs);
-    }
-    if (ret == 0) {
-        ret = bdrv_co_flush(c->bs->file->bs);
-    }
-    if (ret < 0) {
-        s->hdr.incompatible_features = incompatible;
-        s->hdr.autoclear_features = autoclear;
-    }
-    return ret;
+    return ret < 0 ? ret : qcow2_co_change_features(c->bs, 0, marks, unknown);
 }
 
 /* A new table of snapshots has taken references away from what the flags are about. */

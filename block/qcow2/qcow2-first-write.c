@@ -15,23 +15,16 @@ static bool bitmaps_are_void(const BDRVQcow2State *s)
 static int coroutine_fn first_write_locked(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t old = s->hdr.autoclear_features;
+    uint64_t known = QCOW2_AUTOCLEAR_DATA_RAW | QCOW2_AUTOCLEAR_BITMAPS;
+    uint64_t unknown = s->hdr.autoclear_features & ~known;
     int ret = 0;
 
     if (bitmaps_are_void(s)) {
         return qcow2_co_write_header_bitmaps(bs, NULL);
     }
     ret = qcow2_co_bitmaps_before_write(bs);
-    if (ret == 0 && (old & ~(QCOW2_AUTOCLEAR_DATA_RAW | QCOW2_AUTOCLEAR_BITMAPS))) {
-        s->hdr.autoclear_features =
-            old & (QCOW2_AUTOCLEAR_DATA_RAW | QCOW2_AUTOCLEAR_BITMAPS);
-        ret = qcow2_co_write_header_features(bs);
-        if (ret == 0) {
-            ret = bdrv_co_flush(bs->file->bs);
-        }
-        if (ret < 0) {
-            s->hdr.autoclear_features = old;
-        }
+    if (ret == 0 && unknown) {
+        ret = qcow2_co_change_features(bs, 0, 0, unknown);
     }
     return ret;
 }

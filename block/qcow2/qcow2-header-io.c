@@ -6,12 +6,28 @@
 
 #include "qcow2-overlap.h"
 
-static int coroutine_fn write_fields(BlockDriverState *bs, size_t at, size_t bytes,
-                                     const void *buf)
+int coroutine_fn qcow2_co_header_lock(BlockDriverState *bs)
 {
-    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
+    BDRVQcow2State *s = bs->opaque;
+    /* Before, as it may find damage, which takes the lock to mark the image. */
+    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, 0, s->cluster_size);
 
-    return ret < 0 ? ret : bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
+    if (ret < 0) {
+        return ret;
+    }
+    qemu_co_mutex_lock(&s->header_lock);
+    if (qatomic_read(&s->corrupt)) {
+        qemu_co_mutex_unlock(&s->header_lock);
+        return -EIO;
+    }
+    return 0;
+}
+
+void coroutine_fn qcow2_co_header_unlock(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    qemu_co_mutex_unlock(&s->header_lock);
 }
 
 static int coroutine_fn write_durably(BlockDriverState *bs, size_t at, size_t bytes,
@@ -40,14 +56,22 @@ static void stop_writes(BlockDriverState *bs, int ret)
 int coroutine_fn qcow2_co_switch_header(BlockDriverState *bs, size_t at, size_t bytes,
                                        const void *buf)
 {
-    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
+    int ret = write_durably(bs, at, bytes, buf);
 
     if (ret < 0) {
-        return ret;
-    }
-    ret = write_durably(bs, at, bytes, buf);
-    if (ret < 0) {
         stop_writes(bs, ret);
+    }
+    return ret;
+}
+
+static int coroutine_fn switch_fields(BlockDriverState *bs, size_t at, size_t bytes,
+                                      const void *buf)
+{
+    int ret = qcow2_co_header_lock(bs);
+
+    if (ret == 0) {
+        ret = qcow2_co_switch_header(bs, at, bytes, buf);
+        qcow2_co_header_unlock(bs);
     }
     return ret;
 }
@@ -59,7 +83,7 @@ int coroutine_fn qcow2_co_write_header_reftable(BlockDriverState *bs, uint64_t o
 
     qcow2_put_be64(buf, offset);
     qcow2_put_be32(buf + 8, clusters);
-    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
+    return switch_fields(bs, offsetof(Qcow2DiskHeader, refcount_table_offset), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size,
@@ -69,7 +93,7 @@ int coroutine_fn qcow2_co_write_header_l1(BlockDriverState *bs, uint32_t l1_size
 
     qcow2_put_be32(buf, l1_size);
     qcow2_put_be64(buf + 4, l1_table_offset);
-    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
+    return switch_fields(bs, offsetof(Qcow2DiskHeader, l1_size), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t nb_snapshots,
@@ -79,7 +103,7 @@ int coroutine_fn qcow2_co_write_header_snapshots(BlockDriverState *bs, uint32_t 
 
     qcow2_put_be32(buf, nb_snapshots);
     qcow2_put_be64(buf + 4, snapshots_offset);
-    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, nb_snapshots), sizeof(buf), buf);
+    return switch_fields(bs, offsetof(Qcow2DiskHeader, nb_snapshots), sizeof(buf), buf);
 }
 
 int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
@@ -92,7 +116,7 @@ int coroutine_fn qcow2_co_write_header_disk(BlockDriverState *bs, uint64_t size,
     qcow2_put_be32(buf + 8, s->hdr.crypt_method); /* lies between them */
     qcow2_put_be32(buf + 12, l1_size);
     qcow2_put_be64(buf + 16, l1_table_offset);
-    return qcow2_co_switch_header(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
+    return switch_fields(bs, offsetof(Qcow2DiskHeader, size), sizeof(buf), buf);
 }
 
 /* A smaller size that came to the disk all the same would cost what is written behind it later. */
@@ -100,7 +124,7 @@ int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size,
 {
     size_t at = offsetof(Qcow2DiskHeader, size);
     uint8_t buf[8], old[8];
-    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, sizeof(buf));
+    int ret = qcow2_co_header_lock(bs);
 
     if (ret < 0) {
         return ret;
@@ -111,10 +135,13 @@ int coroutine_fn qcow2_co_write_header_size(BlockDriverState *bs, uint64_t size,
     if (ret < 0 && write_durably(bs, at, sizeof(old), old) < 0) {
         stop_writes(bs, ret);
     }
+    qcow2_co_header_unlock(bs);
     return ret;
 }
 
-int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs)
+/* --- features; under header_lock --- */
+
+static int coroutine_fn write_features(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     uint8_t buf[24];
@@ -122,23 +149,44 @@ int coroutine_fn qcow2_co_write_header_features(BlockDriverState *bs)
     qcow2_put_be64(buf, s->hdr.incompatible_features);
     qcow2_put_be64(buf + 8, s->hdr.compatible_features);
     qcow2_put_be64(buf + 16, s->hdr.autoclear_features);
-    return write_fields(bs, offsetof(Qcow2DiskHeader, incompatible_features), sizeof(buf), buf);
+    return write_durably(bs, offsetof(Qcow2DiskHeader, incompatible_features), sizeof(buf), buf);
+}
+
+int coroutine_fn qcow2_co_change_features(BlockDriverState *bs, uint64_t set, uint64_t clear,
+                                          uint64_t clear_auto)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t incompatible, autoclear;
+    int ret = qcow2_co_header_lock(bs);
+
+    if (ret < 0) {
+        return ret;
+    }
+    incompatible = s->hdr.incompatible_features;
+    autoclear = s->hdr.autoclear_features;
+    s->hdr.incompatible_features = (incompatible | set) & ~clear;
+    s->hdr.autoclear_features = autoclear & ~clear_auto;
+    ret = write_features(bs);
+    if (ret < 0) {
+        s->hdr.incompatible_features = incompatible;
+        s->hdr.autoclear_features = autoclear;
+    }
+    qcow2_co_header_unlock(bs);
+    return ret;
 }
 
 int coroutine_fn qcow2_co_write_header_dirty(BlockDriverState *bs, bool dirty)
 {
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t old = s->hdr.incompatible_features;
-    int ret;
+    return qcow2_co_change_features(bs, dirty ? QCOW2_INCOMPAT_DIRTY : 0,
+                                    dirty ? 0 : QCOW2_INCOMPAT_DIRTY, 0);
+}
 
-    s->hdr.incompatible_features = dirty ? old | QCOW2_INCOMPAT_DIRTY
-                                         : old & ~QCOW2_INCOMPAT_DIRTY;
-    ret = qcow2_co_write_header_features(bs);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
-    if (ret < 0) {
-        s->hdr.incompatible_features = old;
-    }
-    return ret;
+void coroutine_fn qcow2_co_write_header_corrupt(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    qemu_co_mutex_lock(&s->header_lock);
+    s->hdr.incompatible_features |= QCOW2_INCOMPAT_CORRUPT;
+    write_features(bs);
+    qemu_co_mutex_unlock(&s->header_lock);
 }

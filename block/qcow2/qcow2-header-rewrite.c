@@ -9,17 +9,13 @@
 #include "qcow2-header-rewrite.h"
 
 #include "qcow2-header-io.h"
-#include "qcow2-overlap.h"
 
 #define SECTOR 512U
 
 static int coroutine_fn write_part(BlockDriverState *bs, size_t at, size_t bytes, const void *buf)
 {
-    int ret = qcow2_co_check_write(bs, QCOW2_META_HEADER, at, bytes);
+    int ret = bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
 
-    if (ret == 0) {
-        ret = bdrv_co_pwrite(bs->file, at, bytes, buf, 0);
-    }
     return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
 }
 
@@ -211,7 +207,7 @@ static int build(BlockDriverState *bs, const uint8_t *old, uint8_t *new, size_t 
     return a.full ? -ENOSPC : 0;
 }
 
-int coroutine_fn qcow2_co_write_header_bitmaps(BlockDriverState *bs, const Qcow2DiskBitmapsExt *b)
+static int coroutine_fn write_bitmaps_locked(BlockDriverState *bs, const Qcow2DiskBitmapsExt *b)
 {
     BDRVQcow2State *s = bs->opaque;
     QEMU_AUTO_VFREE uint8_t *old = qemu_try_blockalign(bs->file->bs, s->cluster_size);
@@ -241,4 +237,15 @@ int coroutine_fn qcow2_co_write_header_bitmaps(BlockDriverState *bs, const Qcow2
     s->hdr.has_bitmaps_ext = b;
     s->hdr.bitmaps = b ? *b : (Qcow2DiskBitmapsExt){ 0 };
     return 0;
+}
+
+int coroutine_fn qcow2_co_write_header_bitmaps(BlockDriverState *bs, const Qcow2DiskBitmapsExt *b)
+{
+    int ret = qcow2_co_header_lock(bs);
+
+    if (ret == 0) {
+        ret = write_bitmaps_locked(bs, b);
+        qcow2_co_header_unlock(bs);
+    }
+    return ret;
 }

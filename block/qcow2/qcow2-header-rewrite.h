@@ -6,9 +6,9 @@
 #include "qcow2-state.h"
 
 /*
- * Makes the first cluster @new, of which @end bytes are in use, instead of
- * @old; both s->cluster_size bytes. At every instant the disk holds one header or the
- * other. Durable when it returns 0. -errno: nothing has changed, or, as with
+ * Under header_lock (qcow2-header-io.h): makes the first cluster @new, of which @end bytes are in
+ * use, instead of @old; both s->cluster_size bytes. At every instant the disk holds one header or
+ * the other. Durable when it returns 0. -errno: nothing has changed, or, as with
  * qcow2_co_switch_header(), nothing is written any more.
  */
 int coroutine_fn qcow2_co_replace_header(BlockDriverState *bs, const uint8_t *old,

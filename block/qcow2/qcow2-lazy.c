@@ -42,7 +42,7 @@ int coroutine_fn qcow2_co_lazy_end(BlockDriverState *bs)
         return 0;
     }
     ret = qcow2_co_write_header_dirty(bs, false);
-    /* The bit may be gone even if that failed: before refcounts are postponed it is set again. */
+    /* The bit may be gone even if that failed: who relies on it sets it again. */
     qatomic_set(&s->lazy_dirty, false);
     return ret;
 }

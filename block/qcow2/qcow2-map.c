@@ -8,6 +8,7 @@
 
 #include "qemu/error-report.h"
 
+#include "qcow2-header-io.h"
 #include "qcow2-l2cache.h"
 
 void coroutine_fn qcow2_signal_corruption(BlockDriverState *bs, bool fatal, const char *fmt,
@@ -34,15 +35,7 @@ void coroutine_fn qcow2_signal_corruption(BlockDriverState *bs, bool fatal, cons
                  " suppressed\n", what);
     qatomic_set(&s->corrupt, true);
     if (s->hdr.version >= 3) {
-        uint64_t word;
-
-        s->hdr.incompatible_features |= QCOW2_INCOMPAT_CORRUPT;
-        word = GUINT64_TO_BE(s->hdr.incompatible_features);
-        /* If even that fails there is no more to do: requests are refused already. */
-        if (bdrv_co_pwrite(bs->file, offsetof(Qcow2DiskHeader, incompatible_features),
-                           sizeof(word), &word, 0) == 0) {
-            bdrv_co_flush(bs->file->bs);
-        }
+        qcow2_co_write_header_corrupt(bs);
     }
 }
 

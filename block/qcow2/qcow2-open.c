@@ -501,6 +501,7 @@ static void init_state(BDRVQcow2State *s)
     qemu_co_mutex_init(&s->wb_lock);
     qemu_co_mutex_init(&s->l1_lock);
     qemu_co_mutex_init(&s->alloc_lock);
+    qemu_co_mutex_init(&s->header_lock);
     QTAILQ_INIT(&s->ranges);
     s->freed_new = g_array_new(false, false, sizeof(Qcow2Freed));
     s->freed_written = g_array_new(false, false, sizeof(Qcow2Freed));

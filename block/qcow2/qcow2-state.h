@@ -11,6 +11,8 @@
  *                                 metadata I/O.
  *   alloc_lock  CoMutex           refcount table, refcount blocks, free_hint, the cursor of
  *                                 compressed data; held over metadata I/O, never data I/O.
+ *   header_lock CoMutex           the header on the disk, and the feature words of hdr
+ *                                 (qcow2-header-io.h); held over I/O of the header.
  *   meta        QemuMutex         L1 table, contents and state of L2 slices, range
  *                                 locks, clusters to free. Never held over a yield.
  *
@@ -181,6 +183,8 @@ typedef struct BDRVQcow2State {
 
     CoMutex alloc_lock;
     Qcow2Refcounts rc;
+
+    CoMutex header_lock;
 
     /* --- the metadata map (qcow2-overlap.h): read by all, changed under map_lock --- */
     QemuMutex map_lock;

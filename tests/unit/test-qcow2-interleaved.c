@@ -174,6 +174,36 @@ static void discards_at_an_end_that_moves(void)
     at_an_end_that_moves(discard);
 }
 
+/* --- the header --- */
+
+/* The dirty bit is on its way when damage is found: the image is marked corrupt all the same. */
+static void damage_found_while_the_header_changes(void)
+{
+    World w = new_image("size=1M,lazy_refcounts=on");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    Request r = { .run = write_data, .offset = 4 * CLUSTER, .bytes = CLUSTER, .value = 2 };
+    uint64_t l2;
+    uint8_t c;
+
+    fill(blk, 0, 2 * CLUSTER, 1);
+    blk_unref(blk);
+    l2 = peek64(&w, peek64(&w, AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+    poke(&w, l2 + 8, 8, peek64(&w, l2 + 8) | 512);
+    r.blk = blk = reopen(&w, FLAGS, &error_abort);
+    sim_disk_set_slow_range(w.disk, 0, 512, 100 * SCALE_MS);
+    start(&r);
+    for (int i = 0; i < 20; i++) {
+        aio_poll(qemu_get_aio_context(), false);
+    }
+    g_assert_cmpint(r.ret, ==, -EINPROGRESS);
+    sim_disk_set_slow_range(w.disk, 0, 0, 0);
+    g_assert_cmpint(blk_pread(blk, CLUSTER, 1, &c, 0), ==, -EIO);
+    wait_for(&r);
+    g_assert_cmpuint(peek64(&w, AT(incompatible_features)) & QCOW2_INCOMPAT_CORRUPT, !=, 0);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 /* --- the file --- */
 
 static int64_t coroutine_fn (*quick_getlength)(BlockDriverState *bs);
@@ -249,6 +279,7 @@ int main(int argc, char **argv)
         { "state-saved-while-the-disk-grows", state_saved_while_the_disk_grows },
         { "zeroes-at-an-end-that-moves", zeroes_at_an_end_that_moves },
         { "discards-at-an-end-that-moves", discards_at_an_end_that_moves },
+        { "damage-found-while-the-header-changes", damage_found_while_the_header_changes },
         { "preallocation-beside-writes", preallocation_beside_writes },
     };
 
