@@ -13,6 +13,16 @@ static void drop_locks(BDRVQcow2State *s)
     qemu_co_mutex_unlock(&s->wb_lock);
 }
 
+/*
+ * Durably, for a reason that lasts. That s->hdr says so is not enough: taking the mark off can fail, and
+ * happen all the same.
+ */
+static bool is_marked(const BDRVQcow2State *s)
+{
+    return qatomic_read(&s->lazy_dirty) ||
+           (s->unclean && (s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY));
+}
+
 int coroutine_fn qcow2_co_snapshot_begin(BlockDriverState *bs, bool mark,
                                          Qcow2SnapshotChange *c)
 {
@@ -29,7 +39,7 @@ int coroutine_fn qcow2_co_snapshot_begin(BlockDriverState *bs, bool mark,
     qemu_co_mutex_lock(&s->wb_lock);
     qemu_co_mutex_lock(&s->l1_lock);
     qcow2_unmap_inactive_l2(s);
-    if (mark && s->hdr.version >= 3 && !(s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY)) {
+    if (mark && s->hdr.version >= 3 && !is_marked(s)) {
         ret = qcow2_co_write_header_dirty(bs, true);
         c->marked = ret == 0;
     }
@@ -49,7 +59,7 @@ int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange
         end = bdrv_co_flush(bs->file->bs);
     }
     s->unclean |= c->unclean;
-    if (end == 0 && c->marked && !c->unclean && !qatomic_read(&s->lazy_dirty)) {
+    if (end == 0 && c->marked && !s->unclean && !qatomic_read(&s->lazy_dirty)) {
         end = qcow2_co_write_header_dirty(bs, false);
     }
     qcow2_map_inactive_l2(bs);
