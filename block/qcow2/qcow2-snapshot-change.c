@@ -2,6 +2,8 @@
 /* See the header. */
 #include "qcow2-snapshot-change.h"
 
+#include "qemu/error-report.h"
+
 #include "qcow2-header-io.h"
 #include "qcow2-inactive-l2.h"
 #include "qcow2-write.h"
@@ -14,8 +16,8 @@ static void drop_locks(BDRVQcow2State *s)
 }
 
 /*
- * Durably, for a reason that lasts. That s->hdr says so is not enough: taking the mark off can fail, and
- * happen all the same.
+ * Durably, for a reason that lasts. That s->hdr says so is not enough: taking the mark off can
+ * fail, and happen all the same.
  */
 static bool is_marked(const BDRVQcow2State *s)
 {
@@ -64,5 +66,11 @@ int coroutine_fn qcow2_co_snapshot_end(BlockDriverState *bs, Qcow2SnapshotChange
     }
     qcow2_map_inactive_l2(bs);
     drop_locks(s);
-    return ret < 0 ? ret : end;
+    ret = ret < 0 ? ret : end;
+    if (ret < 0 && c->done) {
+        warn_report("qcow2: the snapshot of image '%s' is made, but not all that it leaves behind"
+                    " is cleaned up (%s); a check repairs that", bs->filename, g_strerror(-ret));
+        return 0;
+    }
+    return ret;
 }

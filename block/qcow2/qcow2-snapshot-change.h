@@ -16,6 +16,7 @@
 
 typedef struct Qcow2SnapshotChange {
     bool marked;  /* dirty, by this change */
+    bool done;    /* set by the change: it counts, durably; what fails from then on is no error */
     bool unclean; /* set by the change: flags or refcounts may be wrong, so the mark stays */
 } Qcow2SnapshotChange;
 

@@ -116,7 +116,7 @@ static int coroutine_fn enter_snapshot(BlockDriverState *bs, const GArray *snaps
 
 /*
  * The machine state is the snapshot's now. The active disk has no use for it: it would only be
- * copied by and by when the next one is written.
+ * copied by and by when the next one is written. A failure leaves that, or leaks.
  */
 static int coroutine_fn drop_vmstate(BlockDriverState *bs)
 {
@@ -179,6 +179,7 @@ static int coroutine_fn create_locked(BlockDriverState *bs, QEMUSnapshotInfo *in
         forget_l1_copy(bs, &sn);
         return ret;
     }
+    c->done = true;
     return sn.vm_state_size ? drop_vmstate(bs) : 0;
 }
 

@@ -35,7 +35,8 @@ int bdrv_can_snapshot(BlockDriverState *bs);
 /*
  * Saves the disk's contents, and the machine state that was written before, as a snapshot. The
  * image chooses the id: sn_info->id_str. 0; -ENOTSUP where there are no snapshots; -EFBIG when there
- * are too many; -EINVAL when a refcount of the image would overflow.
+ * are too many; -EINVAL when a refcount of the image would overflow. A failure to clean up when
+ * the snapshot is there already is a warning on stderr, and no error.
  */
 int bdrv_snapshot_create(BlockDriverState *bs, QEMUSnapshotInfo *sn_info);
 
