@@ -187,11 +187,11 @@ static int coroutine_fn grow_table(BlockDriverState *bs, uint64_t index)
     if (ret < 0) {
         for (uint64_t i = old_entries; i < entries; i++) {
             if (table[i]) {
-                qcow2_map_remove(s, table[i], s->cluster_size);
+                qcow2_map_remove(s, QCOW2_META_REFBLOCK, table[i], s->cluster_size);
                 g_hash_table_remove(rc->blocks, &i);
             }
         }
-        qcow2_map_remove(s, offset, clusters << s->cluster_bits);
+        qcow2_map_remove(s, QCOW2_META_REFTABLE, offset, clusters << s->cluster_bits);
         rc->entries = old_entries;
         rc->dirty_last = MIN(rc->dirty_last, old_entries - 1);
         rc->table_dirty = rc->table_dirty && rc->dirty_first < old_entries;
@@ -199,7 +199,7 @@ static int coroutine_fn grow_table(BlockDriverState *bs, uint64_t index)
     }
     rc->table_dirty = false;
     rc->table_offset = offset;
-    qcow2_map_remove(s, old_offset, old_entries * 8);
+    qcow2_map_remove(s, QCOW2_META_REFTABLE, old_offset, old_entries * 8);
     return qcow2_lower_refcounts(bs, old_offset >> s->cluster_bits,
                                  old_entries * 8 >> s->cluster_bits);
 }
@@ -298,7 +298,7 @@ static int coroutine_fn make_blocks_behind(BlockDriverState *bs, uint64_t first,
         }
         ret = qcow2_set_refcount(bs, place, 1);
         if (ret < 0) {
-            qcow2_map_remove(s, place << s->cluster_bits, s->cluster_size);
+            qcow2_map_remove(s, QCOW2_META_REFBLOCK, place << s->cluster_bits, s->cluster_size);
             g_hash_table_remove(s->rc.blocks, &i);
             qcow2_reftable_set(s, i, 0);
             return ret;

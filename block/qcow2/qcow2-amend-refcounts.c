@@ -172,12 +172,12 @@ static void take_over(Rebuild *r)
     BDRVQcow2State *s = r->bs->opaque;
     Qcow2Refcounts *rc = &s->rc;
 
-    qcow2_map_remove(s, rc->table_offset, rc->entries * 8);
+    qcow2_map_remove(s, QCOW2_META_REFTABLE, rc->table_offset, rc->entries * 8);
     for (uint64_t i = 0; i < rc->entries; i++) {
         uint64_t at = rc->table[i] & QCOW2_REFTABLE_OFFSET_MASK;
 
         if (at) {
-            qcow2_map_remove(s, at, s->cluster_size);
+            qcow2_map_remove(s, QCOW2_META_REFBLOCK, at, s->cluster_size);
         }
     }
     g_hash_table_remove_all(rc->blocks);

@@ -215,7 +215,7 @@ static int coroutine_fn commit(Store *st)
         return ret;
     }
     if (had) {
-        qcow2_map_remove(s, old.directory_offset, old.directory_size);
+        qcow2_map_remove(s, QCOW2_META_BITMAPS, old.directory_offset, old.directory_size);
         leave(st, old.directory_offset, old.directory_size);
     }
     if (any) {

@@ -236,7 +236,7 @@ static int coroutine_fn put_table(Qcow2Check *c, GByteArray *table, uint64_t *of
     }
     if (ret < 0) {
         /* It may lie behind the end of the file, where no check would find it. */
-        qcow2_map_remove(s, *offset, table->len);
+        qcow2_map_remove(s, QCOW2_META_SNAPSHOTS, *offset, table->len);
         qemu_co_mutex_lock(&s->alloc_lock);
         qcow2_lower_refcounts(c->bs, *offset >> s->cluster_bits,
                               DIV_ROUND_UP(table->len, s->cluster_size));
@@ -266,7 +266,7 @@ int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)
         return ret;
     }
     if (c->snapshots_counted) {
-        qcow2_map_remove(s, c->snapshots_offset, c->snapshots_bytes);
+        qcow2_map_remove(s, QCOW2_META_SNAPSHOTS, c->snapshots_offset, c->snapshots_bytes);
         qemu_co_mutex_lock(&s->alloc_lock);
         ret = qcow2_lower_refcounts(c->bs, old, old_clusters);
         qemu_co_mutex_unlock(&s->alloc_lock);

@@ -31,7 +31,7 @@ static int coroutine_fn drop_tables(BlockDriverState *bs)
             qcow2_l2cache_forget(s, i);
             qcow2_free_later(s, table);
             qemu_mutex_unlock(&s->meta);
-            qcow2_map_remove(s, table, s->cluster_size);
+            qcow2_map_remove(s, QCOW2_META_L2, table, s->cluster_size);
         }
     }
     qemu_co_mutex_unlock(&s->l1_lock);

@@ -89,7 +89,7 @@ static int coroutine_fn replace_table(BlockDriverState *bs, uint64_t key, uint64
     qemu_mutex_unlock(&s->meta);
     if (old) {
         /* No longer an active one, and no table at all when that was the last reference. */
-        qcow2_map_remove(s, old, s->cluster_size);
+        qcow2_map_remove(s, QCOW2_META_L2, old, s->cluster_size);
         qcow2_co_note_left_l2(bs, old);
     }
     return 0;

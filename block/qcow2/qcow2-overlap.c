@@ -32,7 +32,7 @@ void qcow2_map_init(BDRVQcow2State *s)
 {
     qemu_mutex_init(&s->map_lock);
     s->old_maps = g_ptr_array_new_with_free_func(g_free);
-    s->map_several = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    s->map_several = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
     s->map = g_new0(uint64_t, FIRST_SLOTS + MAP_WORDS);
     s->map[0] = FIRST_SLOTS - 1;
 }
@@ -107,25 +107,76 @@ static bool is_inactive(Qcow2MetaKind kind)
     return kind == QCOW2_META_SNAPSHOT_L1 || kind == QCOW2_META_INACTIVE_L2;
 }
 
-/* Under map_lock. @kind claims a cluster that @slot says is another's. */
+/* --- clusters claimed more than once; under map_lock --- */
+
+/* An image that is not damaged has none. One claim more than can be counted stays for good. */
+typedef struct Claims {
+    uint64_t cluster; /* the key */
+    uint16_t n[QCOW2_META_SEVERAL];
+} Claims;
+
+static Claims *claims_get(BDRVQcow2State *s, uint64_t cluster)
+{
+    return g_hash_table_size(s->map_several) ? g_hash_table_lookup(s->map_several, &cluster) : NULL;
+}
+
+static unsigned claims_kinds(const Claims *c)
+{
+    unsigned kinds = 0;
+
+    for (unsigned k = 0; k < QCOW2_META_SEVERAL; k++) {
+        kinds |= c->n[k] ? 1U << k : 0;
+    }
+    return kinds;
+}
+
+/* Makes the slot say what the claims say, and forgets those that are not several any more. */
+static void claims_show(BDRVQcow2State *s, uint64_t *slot, Claims *c)
+{
+    unsigned kinds = claims_kinds(c);
+    Qcow2MetaKind one = kinds ? (Qcow2MetaKind)ctz32(kinds) : QCOW2_META_NONE;
+    bool alone = !kinds || (is_power_of_2(kinds) && c->n[one] == 1);
+    bool plain = alone || (is_power_of_2(kinds) && is_inactive(one));
+
+    qatomic_set(slot, (c->cluster + 1) << 8 | (plain ? one : QCOW2_META_SEVERAL));
+    if (alone) {
+        g_hash_table_remove(s->map_several, &c->cluster);
+    }
+}
+
+/* @kind claims a cluster that @slot says is another's. */
 static void add_claim(BDRVQcow2State *s, uint64_t *slot, Qcow2MetaKind kind)
 {
-    Qcow2MetaKind there = *slot & 0xff;
     uint64_t cluster = (*slot >> 8) - 1;
-    unsigned kinds = 1U << kind;
+    Claims *c = claims_get(s, cluster);
 
-    if (there == kind && is_inactive(kind)) {
-        return;
+    if (!c) {
+        c = g_new0(Claims, 1);
+        c->cluster = cluster;
+        c->n[*slot & 0xff] = 1;
+        g_hash_table_insert(s->map_several, &c->cluster, c);
     }
-    if (there == QCOW2_META_SEVERAL) {
-        kinds |= GPOINTER_TO_UINT(g_hash_table_lookup(s->map_several, &cluster));
-    } else {
-        kinds |= 1U << there;
+    /* These go all at once. */
+    if (c->n[kind] < (kind == QCOW2_META_INACTIVE_L2 ? 1 : UINT16_MAX)) {
+        c->n[kind]++;
     }
-    g_hash_table_replace(s->map_several, g_memdup2(&cluster, sizeof(cluster)),
-                         GUINT_TO_POINTER(kinds));
-    qatomic_set(slot, (cluster + 1) << 8 | QCOW2_META_SEVERAL);
+    claims_show(s, slot, c);
 }
+
+static void remove_claim(BDRVQcow2State *s, uint64_t *slot, Qcow2MetaKind kind)
+{
+    uint64_t cluster = (*slot >> 8) - 1;
+    Claims *c = claims_get(s, cluster);
+
+    if (c) {
+        c->n[kind] -= c->n[kind] && c->n[kind] < UINT16_MAX;
+        claims_show(s, slot, c);
+    } else if ((*slot & 0xff) == kind) {
+        qatomic_set(slot, (cluster + 1) << 8);
+    }
+}
+
+/* --- the map --- */
 
 void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes)
 {
@@ -153,7 +204,7 @@ void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint6
     qemu_mutex_unlock(&s->map_lock);
 }
 
-void qcow2_map_remove(BDRVQcow2State *s, uint64_t offset, uint64_t bytes)
+void qcow2_map_remove(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes)
 {
     uint64_t first = offset >> s->cluster_bits;
     uint64_t last = (offset + bytes - 1) >> s->cluster_bits;
@@ -163,7 +214,7 @@ void qcow2_map_remove(BDRVQcow2State *s, uint64_t offset, uint64_t bytes)
         uint64_t *slot = find(s->map, c);
 
         if (*slot) {
-            qatomic_set(slot, (c + 1) << 8);
+            remove_claim(s, slot, kind);
         }
     }
     qemu_mutex_unlock(&s->map_lock);
@@ -173,20 +224,14 @@ void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind)
 {
     qemu_mutex_lock(&s->map_lock);
     for (uint64_t i = 0; i <= s->map[0]; i++) {
-        uint64_t word = s->map[MAP_WORDS + i], cluster = (word >> 8) - 1;
-        unsigned kinds;
+        uint64_t *slot = &s->map[MAP_WORDS + i];
+        Claims *c = *slot & 0xff ? claims_get(s, (*slot >> 8) - 1) : NULL;
 
-        if ((word & 0xff) == kind) {
-            s->map[MAP_WORDS + i] = word & ~UINT64_C(0xff);
-        } else if ((word & 0xff) == QCOW2_META_SEVERAL) {
-            kinds = GPOINTER_TO_UINT(g_hash_table_lookup(s->map_several, &cluster));
-            kinds &= ~(1U << kind);
-            if (!kinds || is_power_of_2(kinds)) {
-                s->map[MAP_WORDS + i] = (word & ~UINT64_C(0xff)) | (kinds ? ctz32(kinds) : 0);
-            } else {
-                g_hash_table_replace(s->map_several, g_memdup2(&cluster, sizeof(cluster)),
-                                     GUINT_TO_POINTER(kinds));
-            }
+        if (c) {
+            c->n[kind] = 0;
+            claims_show(s, slot, c);
+        } else if ((*slot & 0xff) == kind) {
+            qatomic_set(slot, *slot & ~UINT64_C(0xff));
         }
     }
     qemu_mutex_unlock(&s->map_lock);
@@ -217,14 +262,18 @@ Qcow2MetaKind qcow2_map_get(const BDRVQcow2State *s, uint64_t offset)
 static unsigned others(BDRVQcow2State *s, uint64_t offset, Qcow2MetaKind own)
 {
     Qcow2MetaKind there = qcow2_map_get(s, offset);
-    uint64_t cluster = offset >> s->cluster_bits;
     unsigned kinds = 1U << there;
 
     if (there == QCOW2_META_SEVERAL) {
+        const Claims *c;
+
         qemu_mutex_lock(&s->map_lock);
-        kinds = GPOINTER_TO_UINT(g_hash_table_lookup(s->map_several, &cluster));
+        c = claims_get(s, offset >> s->cluster_bits);
+        kinds = c ? claims_kinds(c) : 1U << qcow2_map_get(s, offset); /* one may have just gone */
         qemu_mutex_unlock(&s->map_lock);
-        return is_power_of_2(kinds) ? kinds : kinds & ~(1U << own);
+        if (c) {
+            return is_power_of_2(kinds) ? kinds : kinds & ~(1U << own);
+        }
     }
     return kinds & ~(1U << own) & ~(1U << QCOW2_META_NONE);
 }

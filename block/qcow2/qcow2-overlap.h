@@ -38,7 +38,8 @@ void qcow2_map_destroy(BDRVQcow2State *s);
  * written, any number may share a cluster.) Any thread.
  */
 void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes);
-void qcow2_map_remove(BDRVQcow2State *s, uint64_t offset, uint64_t bytes);
+/* The structure is gone from there. What else claims a cluster goes on to do so. Any thread. */
+void qcow2_map_remove(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes);
 /* Forgets all clusters of a kind. Nothing may be in flight. */
 void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind);
 /* Behind the last cluster that holds metadata, in clusters. Any thread. */

@@ -36,7 +36,7 @@ static void drop_l2_tables(BDRVQcow2State *s, uint64_t first)
         }
         qemu_mutex_unlock(&s->meta);
         if (table) {
-            qcow2_map_remove(s, table, s->cluster_size);
+            qcow2_map_remove(s, QCOW2_META_L2, table, s->cluster_size);
         }
     }
 }
@@ -99,7 +99,7 @@ static int coroutine_fn free_blocks(BlockDriverState *bs, const GArray *dropped)
         uint64_t at = g_array_index(dropped, DroppedBlock, i).at >> s->cluster_bits;
         uint64_t refcount = 0;
 
-        qcow2_map_remove(s, at << s->cluster_bits, s->cluster_size);
+        qcow2_map_remove(s, QCOW2_META_REFBLOCK, at << s->cluster_bits, s->cluster_size);
         s->rc.free_hint = MIN(s->rc.free_hint, at);
         if (ret == 0) {
             ret = qcow2_get_refcount(bs, at, &refcount);

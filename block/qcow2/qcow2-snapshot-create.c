@@ -51,7 +51,7 @@ static void coroutine_fn forget_l1_copy(BlockDriverState *bs, const Qcow2Snapsho
     uint64_t bytes = sn->l1_size * 8ULL;
 
     if (bytes) {
-        qcow2_map_remove(s, sn->l1_table_offset, bytes);
+        qcow2_map_remove(s, QCOW2_META_SNAPSHOT_L1, sn->l1_table_offset, bytes);
         qcow2_co_unalloc(bs, sn->l1_table_offset, DIV_ROUND_UP(bytes, s->cluster_size));
     }
 }
@@ -135,7 +135,7 @@ static int coroutine_fn drop_vmstate(BlockDriverState *bs)
         set_bit(i / 64, s->l1_dirty);
         s->any_l1_dirty = true;
         if (old[i] & QCOW2_L1_OFFSET_MASK) {
-            qcow2_map_remove(s, old[i] & QCOW2_L1_OFFSET_MASK, s->cluster_size);
+            qcow2_map_remove(s, QCOW2_META_L2, old[i] & QCOW2_L1_OFFSET_MASK, s->cluster_size);
         }
     }
     qcow2_l2cache_forget_all(s);

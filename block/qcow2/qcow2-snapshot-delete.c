@@ -19,7 +19,7 @@ static void coroutine_fn free_l1(BlockDriverState *bs, uint64_t offset, uint64_t
     int64_t length = bdrv_co_getlength(bs->file->bs);
 
     if (bytes && length >= 0 && offset < MAX((uint64_t)length, s->rc.zero_from)) {
-        qcow2_map_remove(s, offset, bytes);
+        qcow2_map_remove(s, QCOW2_META_SNAPSHOT_L1, offset, bytes);
         qcow2_co_unalloc(bs, offset, DIV_ROUND_UP(bytes, s->cluster_size));
     }
 }

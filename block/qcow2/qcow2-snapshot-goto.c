@@ -70,7 +70,7 @@ static void map_disk(BDRVQcow2State *s, bool add)
         if (table && add) {
             qcow2_map_add(s, QCOW2_META_L2, table, s->cluster_size);
         } else if (table) {
-            qcow2_map_remove(s, table, s->cluster_size);
+            qcow2_map_remove(s, QCOW2_META_L2, table, s->cluster_size);
         }
     }
 }
@@ -118,7 +118,7 @@ static void coroutine_fn forget_l1(BlockDriverState *bs, uint64_t offset, uint64
     BDRVQcow2State *s = bs->opaque;
 
     if (bytes) {
-        qcow2_map_remove(s, offset, bytes);
+        qcow2_map_remove(s, QCOW2_META_L1, offset, bytes);
         qcow2_co_unalloc(bs, offset, DIV_ROUND_UP(bytes, s->cluster_size));
     }
 }

@@ -111,7 +111,7 @@ static void coroutine_fn forget_table(BlockDriverState *bs, uint64_t offset, uin
     BDRVQcow2State *s = bs->opaque;
 
     if (bytes) {
-        qcow2_map_remove(s, offset, bytes);
+        qcow2_map_remove(s, QCOW2_META_SNAPSHOTS, offset, bytes);
         qcow2_co_unalloc(bs, offset, DIV_ROUND_UP(bytes, s->cluster_size));
     }
 }

@@ -190,7 +190,7 @@ typedef struct BDRVQcow2State {
     QemuMutex map_lock;
     uint64_t *map;               /* atomic pointer to a table; see there */
     GPtrArray *old_maps;
-    GHashTable *map_several;     /* cluster -> kinds as bits, for clusters claimed repeatedly */
+    GHashTable *map_several;     /* cluster -> Claims, for clusters claimed repeatedly */
 
     /* --- epochs of requests --- */
     uint64_t epoch;              /* atomic; advanced under wb_lock */

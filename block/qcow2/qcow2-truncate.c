@@ -118,7 +118,7 @@ static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
         ret = qcow2_co_write_header_l1(bs, entries, offset);
     }
     if (ret < 0) {
-        qcow2_map_remove(s, offset, bytes);
+        qcow2_map_remove(s, QCOW2_META_L1, offset, bytes);
         qcow2_co_unalloc(bs, offset, clusters);
         g_free(table);
         g_free(dirty);
@@ -126,7 +126,7 @@ static int coroutine_fn replace_l1(BlockDriverState *bs, uint32_t entries)
     }
     switch_l1(s, table, entries, offset, dirty);
     if (old_bytes) {
-        qcow2_map_remove(s, old_offset, old_bytes);
+        qcow2_map_remove(s, QCOW2_META_L1, old_offset, old_bytes);
         qcow2_co_unalloc(bs, old_offset, DIV_ROUND_UP(old_bytes, s->cluster_size));
     }
     return 0;

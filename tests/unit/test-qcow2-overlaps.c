@@ -331,6 +331,30 @@ static void no_rebuild_over_what_is_not_known(void)
     sim_power_unref(w.power);
 }
 
+/* --- a claim that goes --- */
+
+/* A snapshot is said to have the disk's own L1 table: without it that is still the disk's. */
+static void deleting_a_snapshot_that_shares_the_l1_table(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+
+    fill(blk, 0, CLUSTER, 1);
+    make_snapshot(blk, "s");
+    blk_unref(blk);
+    poke(&w, peek64(&w, AT(snapshots_offset)) + ENTRY(l1_table_offset), 8, at_l1(&w));
+    blk = reopen(&w, FLAGS, &error_abort);
+    bdrv_snapshot_delete(blk_bs(blk), NULL, "s", NULL);
+    for (int64_t at = CLUSTER; at < MIB; at += CLUSTER) {
+        write_at(blk, at, CLUSTER);
+    }
+    blk_unref(blk);
+    blk = reopen(&w, 0, &error_abort);
+    expect(blk, 0, CLUSTER, 1);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 /* --- the map --- */
 
 /* What has no place in it is not protected; looking for it ends all the same. */
@@ -351,7 +375,7 @@ static void map_without_memory(void)
     g_assert_cmpuint(memory_calls, >, 0);
     for (uint64_t i = 0; i < 1000; i++) {
         known += qcow2_map_get(s, i << 16) == QCOW2_META_L2;
-        qcow2_map_remove(s, i << 16, CLUSTER);
+        qcow2_map_remove(s, QCOW2_META_L2, i << 16, CLUSTER);
     }
     g_assert_cmpuint(known, >=, 128);
     g_assert_cmpuint(known, <, 1000);
@@ -361,6 +385,34 @@ static void map_without_memory(void)
     }
     for (uint64_t i = 0; i < 1000; i++) {
         g_assert_cmpint(qcow2_map_get(s, i << 16), ==, QCOW2_META_REFBLOCK);
+    }
+    qcow2_map_destroy(s);
+    g_free(s);
+}
+
+/* Each structure gives up what it has claimed itself. */
+static void claims_go_one_by_one(void)
+{
+    static const Qcow2MetaKind order[] = { QCOW2_META_L1, QCOW2_META_L2, QCOW2_META_L2,
+                                           QCOW2_META_SNAPSHOT_L1, QCOW2_META_SNAPSHOT_L1 };
+    BDRVQcow2State *s = g_new0(BDRVQcow2State, 1);
+
+    s->cluster_bits = 16;
+    qcow2_map_init(s);
+    for (unsigned first = 0; first < G_N_ELEMENTS(order); first++) {
+        unsigned last = (first + G_N_ELEMENTS(order) - 1) % G_N_ELEMENTS(order);
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
+            qcow2_map_add(s, order[i], CLUSTER, CLUSTER);
+        }
+        qcow2_map_remove(s, QCOW2_META_REFBLOCK, CLUSTER, CLUSTER); /* it has not claimed it */
+        for (unsigned i = first; i != last; i = (i + 1) % G_N_ELEMENTS(order)) {
+            g_assert_cmpint(qcow2_map_get(s, CLUSTER), !=, QCOW2_META_NONE);
+            qcow2_map_remove(s, order[i], CLUSTER, CLUSTER);
+        }
+        g_assert_cmpint(qcow2_map_get(s, CLUSTER), ==, order[last]);
+        qcow2_map_remove(s, order[last], CLUSTER, CLUSTER);
+        g_assert_cmpint(qcow2_map_get(s, CLUSTER), ==, QCOW2_META_NONE);
     }
     qcow2_map_destroy(s);
     g_free(s);
@@ -380,6 +432,9 @@ int main(int argc, char **argv)
                     repair_of_a_place_claimed_thrice);
     g_test_add_func("/qcow2/overlaps/no-rebuild-over-what-is-not-known",
                     no_rebuild_over_what_is_not_known);
+    g_test_add_func("/qcow2/overlaps/deleting-a-snapshot-that-shares-the-l1-table",
+                    deleting_a_snapshot_that_shares_the_l1_table);
     g_test_add_func("/qcow2/overlaps/map-without-memory", map_without_memory);
+    g_test_add_func("/qcow2/overlaps/claims-go-one-by-one", claims_go_one_by_one);
     return g_test_run();
 }
