@@ -92,6 +92,7 @@ static int coroutine_fn recount(Qcow2Check *c)
 {
     c->total += walk_tables(c) + refcount_tables(c);
     c->rebuild = false;
+    c->r->bfi = (BlockFragInfo){ .total_clusters = c->r->bfi.total_clusters };
     qcow2_refmap_destroy(&c->map);
     qcow2_refmap_init(&c->map);
     qcow2_refmap_destroy(&c->beyond);

@@ -585,6 +585,27 @@ static void end_after_a_failed_switch(void)
     sim_power_unref(w.power);
 }
 
+/* A repair that counts references anew tells of each cluster once. */
+static void a_rebuild_counts_clusters_once(void)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    uint64_t table;
+    BdrvCheckResult r;
+
+    fill(blk, 0, 4 * CLUSTER, 1);
+    blk_unref(blk);
+    table = peek64(&w, AT(refcount_table_offset));
+    poke(&w, table, 8, peek64(&w, table) | 512);
+    blk = reopen(&w, FLAGS | BDRV_O_CHECK, &error_abort);
+    g_assert_cmpint(bdrv_check(blk_bs(blk), &r, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS), ==, 0);
+    g_assert_cmphex(peek64(&w, AT(refcount_table_offset)), !=, table);
+    g_assert_cmpuint(r.bfi.total_clusters, ==, 16);
+    g_assert_cmpuint(r.bfi.allocated_clusters, ==, 4);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
 int main(int argc, char **argv)
 {
     static const WorldTest tests[] = {
@@ -606,6 +627,7 @@ int main(int argc, char **argv)
         { "metadata-is-not-discarded", metadata_is_not_discarded },
         { "nothing-is-repaired-unseen", nothing_is_repaired_unseen },
         { "end-after-a-failed-switch", end_after_a_failed_switch },
+        { "a-rebuild-counts-clusters-once", a_rebuild_counts_clusters_once },
     };
 
     return run_world_tests(argc, argv, "damage-met", tests, G_N_ELEMENTS(tests));
