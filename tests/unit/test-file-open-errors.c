@@ -56,11 +56,33 @@ static int create(const char *driver, const char *path, const char *text, Error 
     return bdrv_create(bdrv_find_format("raw"), name, opts, errp);
 }
 
+/* Each call of that kind, from that one on, fails once; the open with it, unless @may_open. */
+static void each_call_fails(Fixture *f, Call call, int first, bool may_open, const char *message)
+{
+    int i = first;
+
+    for (;; i++) {
+        Error *err = NULL;
+        BlockBackend *blk;
+
+        fail(call, i, 1, ENOLCK);
+        blk = try_open(f, NULL, BDRV_O_RDWR, &err);
+        blk_unref(blk);
+        if (fault[call].times) {
+            break; /* there was none */
+        }
+        g_assert_cmpint(i, <, 100);
+        g_assert_true(may_open || !blk);
+        if (!blk) {
+            assert_message(err, message);
+        }
+    }
+    g_assert_cmpint(i, >, 2);
+    fail(call, 0, 0, 0);
+}
+
 static void test_locks(Fixture *f, gconstpointer data)
 {
-    Error *err = NULL;
-    BlockBackend *blk;
-
     fail(CALL_GETLK, 0, 1, EINTR);
     fail(CALL_SETLK, 0, 1, EINTR);
     blk_unref(open_rw(f));
@@ -81,31 +103,8 @@ static void test_locks(Fixture *f, gconstpointer data)
     g_assert_cmpint(fault[CALL_SETLK].calls, ==, 0);
     blk_unref(try_open(f, "locking=on", BDRV_O_RDWR, &error_abort));
     /* Each one of them can fail, and then none is left. */
-    for (int i = 0; i < 100; i++) {
-        fail(CALL_SETLK, i, 1, ENOLCK);
-        blk = try_open(f, NULL, BDRV_O_RDWR, &err);
-        blk_unref(blk);
-        if (fault[CALL_SETLK].times) {
-            g_assert_cmpint(i, >, 2);
-            break;
-        }
-        if (!blk) {
-            assert_message(g_steal_pointer(&err), "Failed to lock byte");
-        }
-    }
-    fail(CALL_SETLK, 0, 0, 0);
-    for (int i = 1; i < 100; i++) {
-        fail(CALL_GETLK, i, 1, ENOLCK);
-        blk = try_open(f, NULL, BDRV_O_RDWR, &err);
-        blk_unref(blk);
-        if (fault[CALL_GETLK].times) {
-            g_assert_cmpint(i, >, 2);
-            break;
-        }
-        g_assert_null(blk);
-        assert_message(g_steal_pointer(&err), "\" lock: No locks available");
-    }
-    fail(CALL_GETLK, 0, 0, 0);
+    each_call_fails(f, CALL_SETLK, 0, true, "Failed to lock byte");
+    each_call_fails(f, CALL_GETLK, 1, false, "\" lock: No locks available");
     blk_unref(open_rw(f));
 }
 

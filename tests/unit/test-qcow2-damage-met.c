@@ -431,6 +431,18 @@ static void lose_counters_from_l2(World *w)
     }
 }
 
+/* An image with so many bytes of 1, and L2 tables that are not counted. */
+static World with_uncounted_tables(int64_t bytes)
+{
+    World w = new_image("size=1M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+
+    fill(blk, 0, bytes, 1);
+    blk_unref(blk);
+    lose_counters_from_l2(&w);
+    return w;
+}
+
 static int amend(BlockBackend *blk, const char *text)
 {
     BlockOptions *o = blk_options_new();
@@ -442,13 +454,9 @@ static int amend(BlockBackend *blk, const char *text)
 /* New refcount structures do not go over tables that the old ones do not count. */
 static void refcount_width_over_uncounted_tables(void)
 {
-    World w = new_image("size=1M");
+    World w = with_uncounted_tables(2 * CLUSTER);
     BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
 
-    fill(blk, 0, 2 * CLUSTER, 1);
-    blk_unref(blk);
-    lose_counters_from_l2(&w);
-    blk = reopen(&w, FLAGS, &error_abort);
     g_assert_cmpint(amend(blk, "refcount_bits=32"), ==, -EIO);
     blk_unref(blk);
     g_assert_cmphex(peek64(&w, AT(incompatible_features)), ==, QCOW2_INCOMPAT_CORRUPT);
@@ -483,13 +491,9 @@ static void refcount_width_that_cannot_be_written(void)
 /* A disk gets shorter, but its file does not lose tables that the refcounts do not count. */
 static void shrunk_with_uncounted_tables(void)
 {
-    World w = new_image("size=1M");
+    World w = with_uncounted_tables(4 * CLUSTER);
     BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
 
-    fill(blk, 0, 4 * CLUSTER, 1);
-    blk_unref(blk);
-    lose_counters_from_l2(&w);
-    blk = reopen(&w, FLAGS, &error_abort);
     g_assert_cmpint(blk_truncate(blk, 2 * CLUSTER, true, PREALLOC_MODE_OFF, 0, &error_abort), ==, 0);
     blk_unref(blk);
     blk = reopen(&w, 0, &error_abort);
