@@ -246,6 +246,19 @@ static void *raise_later(void *opaque)
     return NULL;
 }
 
+/* A descriptor that the loop watches. */
+static void watch(Fixture *f, EventNotifier *notifier)
+{
+    g_assert_cmpint(event_notifier_init(notifier, false), ==, 0);
+    aio_set_event_notifier(f->ctx, notifier, read_notifier, NULL, NULL);
+}
+
+static void unwatch(Fixture *f, EventNotifier *notifier)
+{
+    aio_set_event_notifier(f->ctx, notifier, NULL, NULL, NULL);
+    event_notifier_cleanup(notifier);
+}
+
 /* One aio_poll does it: a descriptor that wakes the loop is looked at right then. */
 static void test_descriptor_wakes(Fixture *f, gconstpointer data)
 {
@@ -254,8 +267,7 @@ static void test_descriptor_wakes(Fixture *f, gconstpointer data)
     if (!hold_read(f)) {
         return;
     }
-    g_assert_cmpint(event_notifier_init(&notifier, false), ==, 0);
-    aio_set_event_notifier(f->ctx, &notifier, read_notifier, NULL, NULL);
+    watch(f, &notifier);
     for (int i = 0; i < 5; i++) {
         QemuThread thread;
 
@@ -265,8 +277,7 @@ static void test_descriptor_wakes(Fixture *f, gconstpointer data)
         qemu_thread_join(&thread);
         in_time(f);
     }
-    aio_set_event_notifier(f->ctx, &notifier, NULL, NULL, NULL);
-    event_notifier_cleanup(&notifier);
+    unwatch(f, &notifier);
     finish_read(f);
 }
 
@@ -278,15 +289,13 @@ static void test_descriptor_readable_before_sleep(Fixture *f, gconstpointer data
     if (!hold_read(f)) {
         return;
     }
-    g_assert_cmpint(event_notifier_init(&notifier, false), ==, 0);
-    aio_set_event_notifier(f->ctx, &notifier, read_notifier, NULL, NULL);
+    watch(f, &notifier);
     for (int i = 0; i < 5; i++) {
         event_notifier_set(&notifier);
         g_assert_true(aio_poll(f->ctx, true));
         g_assert_false(event_notifier_test_and_clear(&notifier));
     }
-    aio_set_event_notifier(f->ctx, &notifier, NULL, NULL, NULL);
-    event_notifier_cleanup(&notifier);
+    unwatch(f, &notifier);
     finish_read(f);
 }
 
@@ -347,8 +356,7 @@ static void test_poll_refused(Fixture *f, gconstpointer data)
         return;
     }
     fake.poll_fails = UINT_MAX;
-    g_assert_cmpint(event_notifier_init(&notifier, false), ==, 0);
-    aio_set_event_notifier(f->ctx, &notifier, read_notifier, NULL, NULL);
+    watch(f, &notifier);
     /* For the first time there is still one in the kernel. */
     for (int i = 0; i < 3; i++) {
         qemu_thread_create(&thread, "later", raise_later, &notifier, QEMU_THREAD_JOINABLE);
@@ -357,8 +365,7 @@ static void test_poll_refused(Fixture *f, gconstpointer data)
         g_assert_false(event_notifier_test_and_clear(&notifier));
         qemu_thread_join(&thread);
     }
-    aio_set_event_notifier(f->ctx, &notifier, NULL, NULL, NULL);
-    event_notifier_cleanup(&notifier);
+    unwatch(f, &notifier);
     for (int i = 0; i < 2; i++) {
         later.flag = false;
         qemu_thread_create(&thread, "later", schedule_later, &later, QEMU_THREAD_JOINABLE);
