@@ -281,5 +281,7 @@ int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)
             c->flags_stale = true; /* what shared it may have it alone now */
         }
     }
+    c->snapshots_offset = offset;
+    c->snapshots_bytes = table->len;
     return ret;
 }

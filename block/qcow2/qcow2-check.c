@@ -100,13 +100,32 @@ static int coroutine_fn recount(Qcow2Check *c)
     return qcow2_check_walk(c);
 }
 
+/* The same after a repair, which has been told of: what is still wrong counts once. Mends nothing itself. */
+static int coroutine_fn recount_repaired(Qcow2Check *c)
+{
+    BdrvCheckMode fix = c->fix;
+    int ret;
+
+    c->r->corruptions = 0;
+    c->r->leaks = 0;
+    c->fix = 0;
+    ret = recount(c);
+    c->fix = fix;
+    return ret;
+}
+
+/* What the recount did not come to may be in use. */
+static BdrvCheckMode fix_after_recount(const Qcow2Check *c)
+{
+    return c->budget_told ? 0 : c->fix;
+}
+
 /*
  * Builds new structures, and counts what there is then: the old ones are leaked now, and what lay behind
  * the file's end may lie within it. Both comes from the rebuilding, and is mended without a word in the result.
  */
 static int coroutine_fn rebuild_once(Qcow2Check *c)
 {
-    BdrvCheckMode fix = c->fix;
     BdrvCheckResult counted;
     int ret;
 
@@ -116,15 +135,11 @@ static int coroutine_fn rebuild_once(Qcow2Check *c)
     if (ret < 0) {
         return ret;
     }
-    c->r->corruptions = 0;
-    c->r->leaks = 0;
-    c->fix = 0;
-    ret = recount(c);
-    c->fix = fix;
+    ret = recount_repaired(c);
     if (ret == 0) {
         counted = *c->r;
         *c->r = (BdrvCheckResult){ 0 };
-        qcow2_check_refcounts(c, fix);
+        qcow2_check_refcounts(c, fix_after_recount(c));
         counted.corruptions += c->r->corruptions;
         counted.leaks += c->r->leaks;
         counted.check_errors += c->r->check_errors;
@@ -242,7 +257,35 @@ static int coroutine_fn clear_marks(Qcow2Check *c)
     return ret < 0 ? ret : qcow2_co_change_features(c->bs, 0, marks, unknown);
 }
 
-/* A new table of snapshots has taken references away from what the flags are about. */
+/*
+ * A new table of snapshots may have made the file longer. Counters and references for places that lay behind
+ * its end mattered to nobody; now they do.
+ */
+static int coroutine_fn count_again(Qcow2Check *c)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    BlockFragInfo bfi = c->r->bfi;
+    int64_t length = bdrv_co_getlength(c->bs->file->bs);
+    int ret;
+
+    if (length <= (int64_t)c->file_bytes) {
+        return MIN(length, 0);
+    }
+    c->file_bytes = length;
+    c->nb_clusters = MAX(c->nb_clusters, DIV_ROUND_UP(c->file_bytes, s->cluster_size));
+    c->r->check_errors = 0;
+    ret = recount_repaired(c);
+    c->r->bfi = bfi;
+    if (ret == 0) {
+        qcow2_check_refcounts(c, fix_after_recount(c));
+        c->r->image_end_offset = (c->highest + 1) * s->cluster_size;
+        c->flags_stale = true;
+        ret = qcow2_co_writeback_all(c->bs);
+    }
+    return ret;
+}
+
+/* A new table of snapshots has changed the references to what the flags are about. */
 static int coroutine_fn refresh_flags(Qcow2Check *c)
 {
     int ret;
@@ -266,6 +309,9 @@ static int coroutine_fn check_all(Qcow2Check *c)
     c->snapshot_errors = MIN(c->snapshot_errors, INT_MAX / 2);
     if (ret == 0 && c->snapshot_errors && (c->fix & BDRV_FIX_ERRORS)) {
         ret = qcow2_check_write_snapshots(c);
+        if (ret == 0) {
+            ret = count_again(c);
+        }
         if (ret == 0) {
             ret = refresh_flags(c);
         }

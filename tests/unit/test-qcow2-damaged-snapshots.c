@@ -172,6 +172,45 @@ static void too_much_extra_data(void)
     blk_unref(blk);
 }
 
+/*
+ * The repaired table makes the file longer, over a cluster that was counted behind the end, and
+ * one there that an entry refers to: what mattered to nobody is mended as well.
+ */
+static void table_that_lengthens_the_file(void)
+{
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+    uint64_t block, end, l2;
+    BlockBackend *blk;
+    BdrvCheckResult r;
+
+    for (unsigned referred = 0; referred < 2; referred++) {
+        create("size=1M");
+        g_assert_cmpint(make_snapshot(), ==, 0);
+        g_assert_cmpint(check(0, &r), ==, 0);
+        end = r.image_end_offset;
+        l2 = peek64(peek64(AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+        block = peek64(peek64(AT(refcount_table_offset)));
+        g_assert_cmpint(truncate(path, end), ==, 0);
+        poke(block + end / CLUSTER * 2, 2, 1);
+        poke(block + (end / CLUSTER + 1) * 2, 2, 1);
+        if (referred) {
+            poke(l2 + 8 * 6, 8, QCOW2_OFLAG_COPIED | (end + CLUSTER));
+        }
+        poke(peek64(AT(snapshots_offset)) + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, 2000);
+        g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+        g_assert_cmpuint(peek64(AT(snapshots_offset)), ==, end + 2 * CLUSTER);
+        g_assert_cmpint(r.leaks_fixed, ==, 2 - (int)referred);
+        g_assert_cmpint(r.image_end_offset, ==, end + 3 * CLUSTER);
+        g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+        g_assert_cmpint(check(0, &r), ==, 0);
+        g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+        blk = try_open(0, &error_abort);
+        g_assert_cmpint(blk_pread(blk, 6 * CLUSTER, CLUSTER, buf, 0), ==, 0);
+        g_assert_cmpint(buf[0], ==, 0);
+        blk_unref(blk);
+    }
+}
+
 int main(int argc, char **argv)
 {
     damaged_image_init(&argc, &argv);
@@ -182,5 +221,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/data-file", snapshots_of_a_data_file);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-much-extra-data",
                     too_much_extra_data);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/repaired-one-lengthens-the-file",
+                    table_that_lengthens_the_file);
     return damaged_image_run();
 }
