@@ -28,10 +28,10 @@
 #include "qemu/timer.h"
 
 #define CHUNK_BYTES  (1 * 1024 * 1024)
-/* What the file driver reads out of the page cache without another thread; both halves fit in a core's cache. */
-#define PIECE_BYTES  (64 * 1024)
+/* What a thread reads from the page cache at once: both halves fit in a core's cache. */
+#define PIECE_BYTES  (256 * 1024)
 /* A piece that takes as long came from a disk (or its thread had to wait). */
-#define SLOW_PIECE_NS (500 * 1000)
+#define SLOW_PIECE_NS (1000 * 1000)
 #define NUM_WORKERS  4
 #define MAX_THREADS  4
 /* Below that a thread costs more than it saves. */
@@ -306,10 +306,20 @@ static unsigned start_threads(const Compare *c, IOThread **threads)
     return n;
 }
 
+static void may_block(void *opaque)
+{
+    aio_context_set_may_block(qemu_get_current_aio_context(), true);
+}
+
 static void run_workers(Compare *c)
 {
     IOThread *threads[MAX_THREADS - 1];
     unsigned n = start_threads(c, threads);
+
+    may_block(NULL);
+    for (unsigned i = 0; i < n; i++) {
+        aio_bh_schedule_oneshot(iothread_get_aio_context(threads[i]), may_block, NULL);
+    }
 
     qemu_co_mutex_init(&c->planner);
     c->running = NUM_WORKERS;

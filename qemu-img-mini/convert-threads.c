@@ -48,7 +48,7 @@ static bool is_for_threads(const CopyJob *job)
 
 static void may_block(void *opaque)
 {
-    aio_context_set_may_block(opaque, true);
+    aio_context_set_may_block(qemu_get_current_aio_context(), true);
 }
 
 void copy_threads_start(CopyThreads *t, const CopyJob *job, int64_t bytes)
@@ -66,10 +66,9 @@ void copy_threads_start(CopyThreads *t, const CopyJob *job, int64_t bytes)
             break;
         }
         t->others[t->num_others++] = thread;
-        aio_bh_schedule_oneshot(iothread_get_aio_context(thread), may_block,
-                                iothread_get_aio_context(thread));
+        aio_bh_schedule_oneshot(iothread_get_aio_context(thread), may_block, NULL);
     }
-    aio_context_set_may_block(t->main, true);
+    may_block(NULL);
 }
 
 void copy_threads_end(CopyThreads *t)

@@ -238,6 +238,8 @@ static int map_run(const Command *cmd, int argc, char **argv)
     if (args.length >= 0 && args.length < length && args.start < length - args.length) {
         length = args.start + args.length;
     }
+    /* Nothing else waits for this thread. */
+    aio_context_set_may_block(qemu_get_current_aio_context(), true);
     return print_map(&args, blk_bs(blk), length) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

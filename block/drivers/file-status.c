@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Block status of a file: SEEK_DATA and SEEK_HOLE in a worker thread, as they may have to
- * read the file system's metadata.
+ * read the file system's metadata, unless the context's own may block.
  *
  * The last data extent found is remembered, for a copy asks again for each of its
  * buffers. Data extents only: should the area have become a hole meanwhile (by another
@@ -106,7 +106,11 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, bool want_zero, int6
     ext.end = recall(s, offset, &generation);
     ext.data = true;
     if (ext.end < 0) {
-        thread_pool_submit_co(find_extent, &ext);
+        if (aio_context_may_block(qemu_get_current_aio_context())) {
+            find_extent(&ext);
+        } else {
+            thread_pool_submit_co(find_extent, &ext);
+        }
         if (ext.data) {
             remember(s, &ext, generation);
         }

@@ -184,10 +184,10 @@ void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow,
 void aio_context_set_aio_params(AioContext *ctx, int64_t max_batch);
 int64_t aio_context_get_aio_max_batch(AioContext *ctx);
 /*
- * The context's thread is there for copying: requests that the page cache can serve (reads of what is in it, and
- * buffered writes, which may have to wait for the disk) are made in it and hold up its coroutines, instead of
- * in a worker, which would have to fetch the bytes from another processor's cache. Default: false. Home thread,
- * or nobody uses the context.
+ * The context's thread is there for copying and has nothing else to do: requests that the page cache can serve
+ * (reads of what is in it, buffered writes and block status, which may have to wait for the disk) are made in it
+ * and hold up its coroutines, instead of in a worker, which would have to be woken and to fetch the bytes from
+ * another processor's cache. Default: false. Home thread, or nobody uses the context.
  */
 void aio_context_set_may_block(AioContext *ctx, bool may_block);
 /* Home thread. */
