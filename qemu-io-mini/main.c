@@ -184,7 +184,8 @@ static int run_commands(IoSession *io, const GPtrArray *commands)
 
 int main(int argc, char **argv)
 {
-    Arguments args = { .open = IO_OPEN_DEFAULTS, .commands = g_ptr_array_new() };
+    g_autoptr(GPtrArray) commands = g_ptr_array_new();
+    Arguments args = { .open = IO_OPEN_DEFAULTS, .commands = commands };
     IoSession io = {};
     int ret;
 
@@ -197,10 +198,9 @@ int main(int argc, char **argv)
     if (optind < argc && !open_argument(&io, &args, argv[optind])) {
         return EXIT_FAILURE;
     }
-    ret = args.commands->len ? run_commands(&io, args.commands) : io_run_stdin(&io);
+    ret = commands->len ? run_commands(&io, commands) : io_run_stdin(&io);
     if (io_close(&io) < 0) {
         ret = -EIO;
     }
-    g_ptr_array_free(args.commands, true);
     return cli_finish_stdout(ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

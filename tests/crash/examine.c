@@ -32,6 +32,7 @@ typedef struct Examination {
 
 Examiner *examiner_new(unsigned qemu_every)
 {
+    g_autofree char *qemu = g_find_program_in_path("qemu-img");
     Examiner *x = g_new0(Examiner, 1);
 
     x->power = sim_power_new(1);
@@ -39,7 +40,7 @@ Examiner *examiner_new(unsigned qemu_every)
     x->seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     x->contents = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     x->buf = g_malloc(MAX_SECTORS * SECTOR);
-    if (qemu_every && g_find_program_in_path("qemu-img")) {
+    if (qemu_every && qemu) {
         x->qemu_every = qemu_every;
         x->dir = g_dir_make_tmp("blkco-crash-XXXXXX", NULL);
     }
