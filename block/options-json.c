@@ -42,7 +42,7 @@ json_t *options_entry_to_json(const Entry *e)
 /*
  * Puts @e where its dots say. What remains of the key stays dotted, which reads the same, where a reader goes
  * no deeper, and where a level would take the place of a value ("a" = 1 beside "a.b" = 2). So it
- * does not matter which of the keys comes first. @keys: all of them.
+ * does not matter which of the keys comes first. @keys: all of them, as JSON can hold them.
  */
 static void nest(json_t *root, GHashTable *keys, const Entry *e)
 {
@@ -162,12 +162,12 @@ char *options_json_print(json_t *value)
 
 char *blk_options_to_json(const BlockOptions *opts)
 {
-    g_autoptr(GHashTable) keys = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) keys = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     json_t *root = json_object();
     char *result;
 
     for (size_t i = 0; i < blk_options_count(opts); i++) {
-        g_hash_table_add(keys, options_entry(opts, i)->key);
+        g_hash_table_add(keys, g_utf8_make_valid(options_entry(opts, i)->key, -1));
     }
     for (size_t i = 0; i < blk_options_count(opts); i++) {
         nest(root, keys, options_entry(opts, i));

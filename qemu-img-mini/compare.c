@@ -306,19 +306,14 @@ static unsigned start_threads(const Compare *c, IOThread **threads)
     return n;
 }
 
-static void may_block(void *opaque)
-{
-    aio_context_set_may_block(qemu_get_current_aio_context(), true);
-}
-
 static void run_workers(Compare *c)
 {
     IOThread *threads[MAX_THREADS - 1];
     unsigned n = start_threads(c, threads);
 
-    may_block(NULL);
+    aio_context_set_may_block(qemu_get_current_aio_context(), true);
     for (unsigned i = 0; i < n; i++) {
-        aio_bh_schedule_oneshot(iothread_get_aio_context(threads[i]), may_block, NULL);
+        aio_context_set_may_block(iothread_get_aio_context(threads[i]), true);
     }
 
     qemu_co_mutex_init(&c->planner);

@@ -725,7 +725,7 @@ static void prepare_turns(Copy *c)
     const CopyJob *job = c->job;
     bool clusters = allocates_clusters(blk_bs(job->target));
     /* The cache does not care in which order it is filled. */
-    bool in_order = job->in_order && (clusters || !copy_is_cached(job));
+    bool in_order = job->in_order && (clusters || !c->threads.in_place);
     bool direct = blk_bs(job->target)->open_flags & BDRV_O_NOCACHE;
 
     copy_turns_init(&c->turns, in_order,
@@ -757,8 +757,8 @@ bool copy_run(const CopyJob *job)
     }
     qemu_co_mutex_init(&c->planner);
     qemu_mutex_init(&c->progress);
-    prepare_turns(c);
     copy_threads_start(&c->threads, job, c->total);
+    prepare_turns(c);
     cli_run_coroutine(copy_entry, c, &c->done);
     copy_threads_end(&c->threads);
     copy_turns_destroy(&c->turns);

@@ -39,24 +39,19 @@ bool copy_is_cached(const CopyJob *job)
     return plain;
 }
 
-/* Compressing has workers of its own, a rate needs none, and the others are told off in order. */
+/* Compressing has workers of its own, a rate needs none; the other two keep state in one thread. */
 static bool is_for_threads(const CopyJob *job)
 {
     return !job->compressed && !job->copy_offload && !job->rate_limit && !job->salvage &&
            copy_is_cached(job);
 }
 
-static void may_block(void *opaque)
-{
-    aio_context_set_may_block(qemu_get_current_aio_context(), true);
-}
-
 void copy_threads_start(CopyThreads *t, const CopyJob *job, int64_t bytes)
 {
     unsigned most = MIN(MIN(g_get_num_processors(), COPY_MAX_THREADS), job->num_coroutines);
 
-    *t = (CopyThreads){ .main = qemu_get_current_aio_context() };
-    if (!is_for_threads(job)) {
+    *t = (CopyThreads){ .main = qemu_get_current_aio_context(), .in_place = is_for_threads(job) };
+    if (!t->in_place) {
         return;
     }
     while (t->num_others + 1 < most && bytes / (t->num_others + 2) >= BYTES_PER_THREAD) {
@@ -66,9 +61,9 @@ void copy_threads_start(CopyThreads *t, const CopyJob *job, int64_t bytes)
             break;
         }
         t->others[t->num_others++] = thread;
-        aio_bh_schedule_oneshot(iothread_get_aio_context(thread), may_block, NULL);
+        aio_context_set_may_block(iothread_get_aio_context(thread), true);
     }
-    may_block(NULL);
+    aio_context_set_may_block(t->main, true);
 }
 
 void copy_threads_end(CopyThreads *t)

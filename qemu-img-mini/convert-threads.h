@@ -12,6 +12,7 @@
 
 typedef struct CopyThreads {
     AioContext *main;
+    bool in_place; /* the coroutines make their requests themselves */
     IOThread *others[COPY_MAX_THREADS - 1];
     unsigned num_others;
 } CopyThreads;

@@ -321,7 +321,7 @@ void aio_context_set_may_block(AioContext *ctx, bool may_block)
 
 bool aio_context_may_block(AioContext *ctx)
 {
-    return ctx->may_block;
+    return ctx && ctx->may_block;
 }
 
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min, int64_t max,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Engine "threads": each request is a blocking system call in a worker of the context's
- * thread pool, but for small reads that the page cache serves at once. It serves every file,
- * and the native engine falls back to it.
+ * thread pool, but for small reads that the page cache serves at once, and for all that goes by the page
+ * cache in a context that may block. It serves every file, and the native engine falls back to it.
  *
  * The request lies on the stack of its coroutine, which waits until the worker is
  * done with it. There is no state per context.

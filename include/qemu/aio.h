@@ -187,10 +187,10 @@ int64_t aio_context_get_aio_max_batch(AioContext *ctx);
  * The context's thread is there for copying and has nothing else to do: requests that the page cache can serve
  * (reads of what is in it, buffered writes and block status, which may have to wait for the disk) are made in it
  * and hold up its coroutines, instead of in a worker, which would have to be woken and to fetch the bytes from
- * another processor's cache. Default: false. Home thread, or nobody uses the context.
+ * another processor's cache. Default: false. Home thread, or before the context has coroutines.
  */
 void aio_context_set_may_block(AioContext *ctx, bool may_block);
-/* Home thread. */
+/* Home thread; false for NULL, a thread's without a context. */
 bool aio_context_may_block(AioContext *ctx);
 /* Limits of the context's thread pool; 0 <= min <= max, 0 < max <= INT_MAX. */
 void aio_context_set_thread_pool_params(AioContext *ctx, int64_t min, int64_t max,

@@ -243,6 +243,19 @@ static void test_json_key_above_others(void)
     }
 }
 
+/* Two keys that are the same once their bytes are valid, one of them above the other's levels. */
+static void test_json_invalid_keys(void)
+{
+    g_autoptr(BlockOptions) o = blk_options_new();
+    g_autofree char *json = NULL;
+
+    g_assert_true(blk_options_parse(o, "\xff=1,\xfe.b.c.d=2", NULL, &error_abort));
+    g_assert_cmpuint(blk_options_count(o), ==, 2);
+    json = blk_options_to_json(o);
+    g_assert_nonnull(strstr(json, "\"1\""));
+    g_assert_nonnull(strstr(json, ".b.c.d\": \"2\""));
+}
+
 static void test_json_list_in_any_order(void)
 {
     g_autoptr(BlockOptions) o = blk_options_new();
@@ -429,6 +442,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/json", test_json);
     g_test_add_func("/options/json/conflicts", test_json_conflicts);
     g_test_add_func("/options/json/a-key-above-others-keeps-its-value", test_json_key_above_others);
+    g_test_add_func("/options/json/keys-that-are-not-utf-8-meet", test_json_invalid_keys);
     g_test_add_func("/options/json/a-list-in-any-order-is-one", test_json_list_in_any_order);
     g_test_add_func("/options/json/quotes-and-numbers", test_json_quotes_and_numbers);
     g_test_add_func("/options/json/null", test_json_null);
