@@ -117,6 +117,18 @@ static void test_glib_callback_drains(void)
     g_thread_join(g_thread_new("glib", glib_thread, NULL));
 }
 
+static void *contextless_thread(void *opaque)
+{
+    g_assert_null(qemu_get_current_aio_context());
+    g_assert_false(aio_context_may_block(qemu_get_current_aio_context()));
+    return NULL;
+}
+
+static void test_a_thread_without_a_context_may_not_block(void)
+{
+    g_thread_join(g_thread_new("plain", contextless_thread, NULL));
+}
+
 /* --- closing --- */
 
 /*
@@ -317,6 +329,8 @@ int main(int argc, char **argv)
     home = qemu_get_aio_context();
     g_test_add_func("/block/threads/plain-callback-drains", test_plain_callback_drains);
     g_test_add_func("/block/threads/glib-callback-drains", test_glib_callback_drains);
+    g_test_add_func("/block/threads/no-context-may-not-block",
+                    test_a_thread_without_a_context_may_not_block);
     g_test_add_func("/block/threads/unref-behind-drained-section",
                     test_unref_behind_drained_section);
     g_test_add_func("/block/threads/unref-of-drained-node", test_unref_of_drained_node);
