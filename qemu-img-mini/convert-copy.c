@@ -3,7 +3,7 @@
  * The copying of convert.
  *
  * Some coroutines each have a buffer and repeat: take the next chunk of the sources,
- * read it, wait for their turn to write, write it. Chunks are handed out in ascending
+ * read it, look for zeroes, wait for their turn to write, write it. Chunks are handed out in ascending
  * order under the planner's lock and numbered. With in_order, writes start in that order,
  * and the second starts while the first is under way, so that the disk does not wait for
  * this program between them. Reads overlap with each other and with the writing.
@@ -92,9 +92,16 @@ typedef struct Chunk {
 
 typedef struct Copy Copy;
 
+/* A part of a chunk's data. */
+typedef struct Run {
+    int64_t bytes;
+    bool zero;
+} Run;
+
 typedef struct Worker {
     Copy *copy;
     uint8_t *buffer; /* of chunk_bytes */
+    GArray *runs;    /* of Run: what the buffer is made of */
 } Worker;
 
 struct Copy {
@@ -490,20 +497,35 @@ static int64_t next_run(const Copy *c, const uint8_t *buf, int64_t offset, int64
     return run_length(c, buf, offset, bytes, zero);
 }
 
-/* Sets *@at to where it failed. */
-static int coroutine_fn write_runs(Copy *c, const Chunk *chunk, const uint8_t *buf, int64_t *at)
+/* Looks for the holes in a chunk's data, before it is its turn: the others wait for the end of that. */
+static void find_runs(Worker *w, const Chunk *chunk)
 {
-    for (int64_t done = 0, n; done < chunk->bytes; done += n) {
-        int64_t left = chunk->bytes - done;
-        bool zero = false;
-        int ret;
+    Run run;
 
-        *at = chunk->offset + done;
-        n = next_run(c, buf + done, *at, left, &zero);
-        ret = zero ? write_zeroes(c, *at, n) : write_data(c, *at, n, buf + done);
+    g_array_set_size(w->runs, 0);
+    for (int64_t done = 0; done < chunk->bytes; done += run.bytes) {
+        run.zero = false;
+        run.bytes = next_run(w->copy, w->buffer + done, chunk->offset + done, chunk->bytes - done,
+                             &run.zero);
+        g_array_append_val(w->runs, run);
+    }
+}
+
+/* Sets *@at to where it failed. */
+static int coroutine_fn write_runs(const Worker *w, int64_t *at)
+{
+    const uint8_t *buf = w->buffer;
+
+    for (guint i = 0; i < w->runs->len; i++) {
+        Run run = g_array_index(w->runs, Run, i);
+        int ret = run.zero ? write_zeroes(w->copy, *at, run.bytes)
+                           : write_data(w->copy, *at, run.bytes, buf);
+
         if (ret < 0) {
             return ret;
         }
+        *at += run.bytes;
+        buf += run.bytes;
     }
     return 0;
 }
@@ -533,29 +555,29 @@ static int coroutine_fn write_compressed_run(AioTask *task)
  * The runs of a chunk are sent without waiting for each other, and only then those of the next chunk:
  * so they reach the format in the same order each time.
  */
-static int coroutine_fn write_compressed_runs(Copy *c, const Chunk *chunk, const uint8_t *buf,
-                                              int64_t *at)
+static int coroutine_fn write_compressed_runs(const Worker *w, const Chunk *chunk, int64_t *at)
 {
     AioTaskPool *pool = aio_task_pool_new(COMPRESSED_RUNS);
-    int64_t n;
+    Copy *c = w->copy;
+    int64_t done = 0;
     int ret = 0;
 
-    for (int64_t done = 0; done < chunk->bytes && ret == 0; done += n) {
+    for (guint i = 0; i < w->runs->len && ret == 0; i++) {
+        Run run = g_array_index(w->runs, Run, i);
         int64_t offset = chunk->offset + done;
-        bool zero = false;
 
-        n = next_run(c, buf + done, offset, chunk->bytes - done, &zero);
-        if (zero) {
+        if (run.zero) {
             *at = offset;
-            ret = write_zeroes(c, offset, n);
+            ret = write_zeroes(c, offset, run.bytes);
         } else {
             RunTask *t = g_new(RunTask, 1);
 
             *t = (RunTask){ .task.func = write_compressed_run, .copy = c, .offset = offset,
-                            .bytes = n, .buf = buf + done, .failed_at = at };
+                            .bytes = run.bytes, .buf = w->buffer + done, .failed_at = at };
             aio_task_pool_start_task(pool, &t->task);
             ret = aio_task_pool_status(pool);
         }
+        done += run.bytes;
     }
     copy_turns_pass(&c->turns, chunk->number);
     aio_task_pool_wait_all(pool);
@@ -566,17 +588,18 @@ static int coroutine_fn write_compressed_runs(Copy *c, const Chunk *chunk, const
 
 /* --- a chunk --- */
 
-static void coroutine_fn write_chunk(Copy *c, const Chunk *chunk, const uint8_t *buf)
+static void coroutine_fn write_chunk(const Worker *w, const Chunk *chunk)
 {
+    Copy *c = w->copy;
     int64_t at = chunk->offset;
     int ret;
 
     if (c->job->compressed && chunk->kind != CHUNK_ZERO) {
-        ret = write_compressed_runs(c, chunk, buf, &at);
+        ret = write_compressed_runs(w, chunk, &at);
     } else {
         copy_turns_pass(&c->turns, chunk->number);
         ret = chunk->kind == CHUNK_ZERO ? write_zeroes(c, chunk->offset, chunk->bytes)
-                                        : write_runs(c, chunk, buf, &at);
+                                        : write_runs(w, &at);
     }
     if (ret < 0) {
         fail(c, NULL, "error while writing at byte %" PRId64 ": %s", at, strerror(-ret));
@@ -614,27 +637,30 @@ static bool coroutine_fn offload_chunk(Copy *c, const Chunk *chunk)
 
 /* --- the coroutines --- */
 
-static void coroutine_fn fill_buffer(Copy *c, const Chunk *chunk, uint8_t *buffer)
+static void coroutine_fn fill_buffer(Worker *w, const Chunk *chunk)
 {
     if (chunk->kind == CHUNK_ZERO_BYTES) {
-        memset(buffer, 0, chunk->bytes);
+        memset(w->buffer, 0, chunk->bytes);
     } else if (chunk->kind == CHUNK_DATA) {
-        read_chunk(c, chunk, buffer);
+        read_chunk(w->copy, chunk, w->buffer);
+    }
+    if (chunk->kind != CHUNK_ZERO && !qatomic_read(&w->copy->failed)) {
+        find_runs(w, chunk);
     }
 }
 
 /* When it is its turn; the buffer is filled unless @offload. */
-static void coroutine_fn move_chunk(Copy *c, const Chunk *chunk, bool offload, uint8_t *buffer)
+static void coroutine_fn move_chunk(Worker *w, const Chunk *chunk, bool offload)
 {
     if (offload) {
-        copy_turns_pass(&c->turns, chunk->number);
-        if (offload_chunk(c, chunk)) {
+        copy_turns_pass(&w->copy->turns, chunk->number);
+        if (offload_chunk(w->copy, chunk)) {
             return;
         }
-        fill_buffer(c, chunk, buffer);
+        fill_buffer(w, chunk);
     }
-    if (!qatomic_read(&c->failed)) {
-        write_chunk(c, chunk, buffer);
+    if (!qatomic_read(&w->copy->failed)) {
+        write_chunk(w, chunk);
     }
 }
 
@@ -655,11 +681,11 @@ static void coroutine_fn worker_entry(void *opaque)
         bool offload = may_offload(c, &chunk);
 
         if (!offload) {
-            fill_buffer(c, &chunk, w->buffer);
+            fill_buffer(w, &chunk);
         }
         copy_turns_begin(&c->turns, chunk.number);
         if (!qatomic_read(&c->failed)) {
-            move_chunk(c, &chunk, offload, w->buffer);
+            move_chunk(w, &chunk, offload);
             work_advance(c, chunk.bytes);
         }
         copy_turns_end(&c->turns, chunk.number);
@@ -691,7 +717,8 @@ static uint8_t *make_buffers(Copy *c)
     uint8_t *buffers = blk_try_blockalign(c->job->target, n * c->chunk_bytes);
 
     for (unsigned i = 0; buffers && i < n; i++) {
-        c->workers[i] = (Worker) { .copy = c, .buffer = buffers + i * c->chunk_bytes };
+        c->workers[i] = (Worker) { .copy = c, .buffer = buffers + i * c->chunk_bytes,
+                                   .runs = g_array_new(false, false, sizeof(Run)) };
     }
     return buffers;
 }
@@ -763,6 +790,9 @@ bool copy_run(const CopyJob *job)
     copy_threads_end(&c->threads);
     copy_turns_destroy(&c->turns);
     qemu_mutex_destroy(&c->progress);
+    for (unsigned i = 0; i < job->num_coroutines; i++) {
+        g_array_free(c->workers[i].runs, true);
+    }
     qemu_vfree(buffers);
     return !c->failed;
 }

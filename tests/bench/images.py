@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The parts of scripts/bench that work on whole images: convert, compressed, empty, compare."""
 import atexit
+import mmap
 import os
+import random
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import result
@@ -15,19 +18,40 @@ DATA_MB = 1600  # of an image five times as large
 MEMORY_MB = '<= 96'
 
 
-def timed(command, may_fail=False):
-    """One run: (wall time in ms, CPU time in ms, peak memory in MiB); None when it failed."""
+def timed(command, limit=None):
+    """
+    One run: (wall time in ms, CPU time in ms, peak memory in MiB). With a limit, in ms, the run is one
+    of several that are tried: None when it failed or took longer.
+    """
     start = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        timer = threading.Timer(limit / 1e3, process.kill) if limit else None
+        if timer:
+            timer.start()
         error = process.stderr.read()
+        if timer:
+            timer.cancel()
+            timer.join()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - start
-    if process.returncode and may_fail:
+    if process.returncode and limit:
         return None
     if process.returncode:
         sys.exit(f"scripts/bench: '{' '.join(command)}' failed:\n{error.decode()}")
     return wall * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3, usage.ru_maxrss / 1024
+
+
+def warm_memory(size):
+    """
+    A virtual machine gives free memory back to its host after a while, and who gets it anew pays for
+    that with several times the time. Here it is paid for before a run, and what is freed last is
+    given out first.
+    """
+    with open('/proc/meminfo', encoding='utf-8') as f:
+        available = next(int(x.split()[1]) << 10 for x in f if x.startswith('MemAvailable:'))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    mmap.mmap(-1, min(size, available // 2), flags=flags).close()
 
 
 class Place:
@@ -48,12 +72,10 @@ class Place:
             os.rename(self.path(name) + '.new', self.path(name))
         return self.path(name)
 
-    def run(self, command, source, may_fail=False):
-        """
-        The target gone, nothing dirty, the source in the page cache: the same for all. The old target
-        goes at the last moment: a virtual machine gives free memory back to its host after a while,
-        and who gets it anew pays for that with twice the time.
-        """
+    def run(self, command, source, limit=None):
+        """The target gone, nothing dirty, the source in the page cache, memory warm: the same for all."""
+        if os.path.exists(self.target):
+            os.unlink(self.target)
         os.sync()
         with open(source, 'rb') as f:
             offset = 0
@@ -63,21 +85,25 @@ class Place:
                 except OSError:
                     break
                 offset += len(os.pread(f.fileno(), 1 << 20, offset)) or 1
-        if os.path.exists(self.target):
-            os.unlink(self.target)
-        return timed(command, may_fail)
+        warm_memory((2 * DATA_MB) << 20)
+        return timed(command, limit)
 
     def alternate(self, runs, source, *commands):
-        """Runs the commands in turn. For each: (medians, all wall times, all CPU times)."""
+        """Runs the commands in turns of random order. For each: (medians, all wall times, all CPU times)."""
         results = [[] for _ in commands]
+        turn = list(range(len(commands)))
         for _ in range(runs):
-            for command, column in zip(commands, results):
-                column.append(self.run(command, source))
+            random.shuffle(turn)
+            for i in turn:
+                results[i].append(self.run(commands[i], source))
         return [([statistics.median(c) for c in zip(*column)], [r[0] for r in column],
                  [r[1] for r in column]) for column in results]
 
     def best_flags(self, command, source):
-        """Of qemu-img convert, by one run each: the cache modes first, then the parallelism."""
+        """
+        Of qemu-img convert, by one run each: the cache modes first, then the parallelism. What takes three
+        times as long as the best so far is not run to its end.
+        """
         best = None
         for flags in ([], ['-t', 'writeback'], ['-t', 'none'], ['-T', 'none'],
                       ['-t', 'none', '-T', 'none']):
@@ -88,7 +114,8 @@ class Place:
         return best[1]
 
     def faster(self, best, command, flags, source):
-        got = self.run([*command[:2], *flags, *command[2:]], source, may_fail=True)
+        limit = 3 * best[0] + 500 if best else 600e3
+        got = self.run([*command[:2], *flags, *command[2:]], source, limit)
         return (got[0], flags) if got and (not best or got[0] < best[0]) else best
 
 
