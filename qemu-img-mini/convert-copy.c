@@ -42,7 +42,8 @@
 
 /*
  * By measurement: between two page caches so small that the bytes are still in the processor's cache
- * when they are written; for a disk, and for compressing in several threads, large requests are better.
+ * when they are written; for a disk, for compressing in several threads, and where each chunk waits for its
+ * turn and has to be woken for it, large requests are better.
  */
 #define CACHED_CHUNK_BYTES (256 * 1024)
 #define CHUNK_BYTES (1024 * 1024)
@@ -733,17 +734,19 @@ static int64_t pow2_floor(int64_t n)
     return p;
 }
 
-static int64_t chunk_bytes(const CopyJob *job)
-{
-    return job->compressed ? MAX(job->compressed, CHUNK_BYTES)
-                           : copy_is_cached(job) ? CACHED_CHUNK_BYTES : CHUNK_BYTES;
-}
-
 static bool allocates_clusters(BlockDriverState *bs)
 {
     BlockDriverInfo info;
 
     return bdrv_get_info(bs, &info) == 0 && info.cluster_size;
+}
+
+static int64_t chunk_bytes(const CopyJob *job)
+{
+    bool turns = job->in_order && allocates_clusters(blk_bs(job->target));
+
+    return job->compressed ? MAX(job->compressed, CHUNK_BYTES)
+                           : copy_is_cached(job) && !turns ? CACHED_CHUNK_BYTES : CHUNK_BYTES;
 }
 
 /* Makes out how many chunks may be written at once, and whether in order. */
