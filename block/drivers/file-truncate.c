@@ -189,7 +189,7 @@ static void tell(void *opaque)
 {
     FileProgress *p = opaque;
 
-    p->report(p->opaque, qatomic_read(&p->done), p->total);
+    p->report(p->opaque, qatomic_read(&p->done), qatomic_read(&p->total));
 }
 
 void file_progress_begin(FileProgress *p, BlockProgress *report, void *opaque)
@@ -202,7 +202,8 @@ void file_progress_note(void *opaque, int64_t done, int64_t total)
 {
     FileProgress *p = opaque;
 
-    p->total = total;
+    /* An earlier note may be being told just now. */
+    qatomic_set(&p->total, total);
     qatomic_set(&p->done, done);
     qemu_bh_schedule(p->bh); /* publishes both */
 }

@@ -7,7 +7,7 @@ requires qemu-img
 make_image a
 make_full b 4M
 cp b before
-qemu-img convert -f raw -O raw -r 1M b c &
+qemu-img convert -f raw -O raw -r 32K b c & # two minutes, if nobody kills it
 at_exit "kill $!; wait"
 wait_for_lock b 201
 refused "b: error while converting raw: Failed to get \"write\" lock
