@@ -15,14 +15,43 @@
 #include "qcow2-writeback.h"
 
 #define TABLE_BOUND (UINT64_C(1024) * QCOW2_MAX_SNAPSHOTS) /* bytes */
+#define PIECE_BYTES 16384 /* of the table that are read at once */
+
+/* The table, from front to back: there may be 65536 entries, each of several fields. */
+typedef struct TableReader {
+    Qcow2Check *c;
+    uint64_t at; /* in the file: where the piece begins */
+    uint64_t filled;
+    uint8_t piece[PIECE_BYTES];
+} TableReader;
 
 /* What lies behind the end of the file reads as zeroes. */
-static int coroutine_fn read_at(Qcow2Check *c, uint64_t offset, void *buf, uint64_t bytes)
+static int coroutine_fn read_past_piece(TableReader *t, uint64_t offset, void *buf, uint64_t bytes)
 {
-    uint64_t there = offset < c->file_bytes ? MIN(bytes, c->file_bytes - offset) : 0;
-    int ret = there ? bdrv_co_pread(c->bs->file, offset, there, buf, 0) : 0;
+    uint64_t end = t->c->file_bytes, there = offset < end ? MIN(bytes, end - offset) : 0;
+    int ret = there ? bdrv_co_pread(t->c->bs->file, offset, there, buf, 0) : 0;
 
     memset((uint8_t *)buf + there, 0, bytes - there);
+    return ret;
+}
+
+static int coroutine_fn read_at(TableReader *t, uint64_t offset, void *buf, uint64_t bytes)
+{
+    int ret = 0;
+
+    if (offset < t->at || offset + bytes > t->at + t->filled) {
+        t->at = offset;
+        t->filled = 0;
+        /* Behind the table there may be a bad sector. */
+        if (bytes <= PIECE_BYTES && read_past_piece(t, offset, t->piece, PIECE_BYTES) == 0) {
+            t->filled = PIECE_BYTES;
+        }
+    }
+    if (t->filled) {
+        memcpy(buf, t->piece + (offset - t->at), bytes);
+    } else {
+        ret = read_past_piece(t, offset, buf, bytes);
+    }
     if (ret < 0) {
         error_report("ERROR failed to read the snapshot table: Failed to read snapshot table: %s",
                      g_strerror(-ret));
@@ -31,10 +60,10 @@ static int coroutine_fn read_at(Qcow2Check *c, uint64_t offset, void *buf, uint6
 }
 
 /* The bytes that are right for the entry: header, extra data, id, name, no padding. */
-static int coroutine_fn take_entry(Qcow2Check *c, uint64_t offset, const Qcow2DiskSnapshot *d,
+static int coroutine_fn take_entry(TableReader *t, uint64_t offset, const Qcow2DiskSnapshot *d,
                                    uint32_t extra, Qcow2CheckSnapshot *sn)
 {
-    BDRVQcow2State *s = c->bs->opaque;
+    BDRVQcow2State *s = t->c->bs->opaque;
     uint32_t kept = MIN(extra, QCOW2_MAX_SNAPSHOT_EXTRA);
     uint32_t full = MAX(kept, (uint32_t)sizeof(Qcow2DiskSnapshotExtra));
     uint64_t id = qcow2_be16(&d->id_str_size), name = qcow2_be16(&d->name_size);
@@ -44,9 +73,9 @@ static int coroutine_fn take_entry(Qcow2Check *c, uint64_t offset, const Qcow2Di
 
     memcpy(p, d, sizeof(*d));
     qcow2_put_be32(p + offsetof(Qcow2DiskSnapshot, extra_data_size), full);
-    ret = read_at(c, offset + sizeof(*d), x, kept);
+    ret = read_at(t, offset + sizeof(*d), x, kept);
     if (ret == 0) {
-        ret = read_at(c, offset + sizeof(*d) + extra, x + full, id + name);
+        ret = read_at(t, offset + sizeof(*d) + extra, x + full, id + name);
     }
     if (kept < 8) {
         qcow2_put_be64(x, qcow2_be32(&d->vm_state_size));
@@ -111,8 +140,9 @@ static void find_incomplete(Qcow2Check *c, const GArray *extras)
     }
 }
 
-static int coroutine_fn read_entries(Qcow2Check *c, uint32_t nb, GArray *extras)
+static int coroutine_fn read_entries(TableReader *t, uint32_t nb, GArray *extras)
 {
+    Qcow2Check *c = t->c;
     uint64_t offset = c->snapshots_offset;
 
     for (guint i = 0; i < nb; i++) {
@@ -120,14 +150,14 @@ static int coroutine_fn read_entries(Qcow2Check *c, uint32_t nb, GArray *extras)
         Qcow2DiskSnapshot d;
         uint64_t end;
         uint32_t extra;
-        int ret = read_at(c, offset, &d, sizeof(d));
+        int ret = read_at(t, offset, &d, sizeof(d));
 
         extra = qcow2_be32(&d.extra_data_size);
         if (ret == 0 && extra > QCOW2_MAX_SNAPSHOT_EXTRA) {
             ret = too_much_extra(c, i, extra);
         }
         if (ret == 0) {
-            ret = take_entry(c, offset, &d, extra, sn);
+            ret = take_entry(t, offset, &d, extra, sn);
         } else {
             sn->entry = g_bytes_new(NULL, 0);
         }
@@ -154,6 +184,7 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *c)
     BDRVQcow2State *s = c->bs->opaque;
     uint32_t nb = s->hdr.nb_snapshots;
     g_autoptr(GArray) extras = g_array_new(false, false, sizeof(uint32_t));
+    g_autofree TableReader *t = NULL;
     const char *wrong = NULL;
     int ret;
 
@@ -180,7 +211,9 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *c)
         }
         return ret;
     }
-    ret = read_entries(c, nb, extras);
+    t = g_new0(TableReader, 1);
+    t->c = c;
+    ret = read_entries(t, nb, extras);
     if (ret < 0) {
         c->r->check_errors++;
         g_ptr_array_set_size(c->snapshots, 0);
