@@ -77,10 +77,11 @@ class Place:
         return self.path(name)
 
     def run(self, command, source, limit=None):
-        """The target gone, nothing dirty, the source in the page cache, memory warm: the same for all."""
+        """The target gone, nothing dirty, memory warm, the source in the page cache: the same for all."""
         if os.path.exists(self.target):
             os.unlink(self.target)
         os.sync()
+        warm_memory((2 * DATA_MB) << 20)
         with open(source, 'rb') as f:
             offset = 0
             while True:
@@ -89,7 +90,6 @@ class Place:
                 except OSError:
                     break
                 offset += len(os.pread(f.fileno(), 1 << 20, offset)) or 1
-        warm_memory((2 * DATA_MB) << 20)
         return timed(command, limit)
 
     def alternate(self, runs, source, *commands):

@@ -18,7 +18,7 @@ Names (default: all):
   coroutine  switch and create, each backend, pinned to one core
   instructions  what one request takes, counted by valgrind
 Every figure is the median of N runs (default 5) in which ours and the reference alternate. Before each
-run on an image its target is deleted, its source read, and memory taken and given back, so that a
+run on an image its target is deleted, memory taken and given back, and its source read, so that a
 virtual machine has it from its host already.
 Nothing else should run on the machine. Files are made in build-bench/bench/ and, while it runs,
 in /dev/shm (up to 8 GB each). The figures are also written to build/bench.json and build/bench.html.
