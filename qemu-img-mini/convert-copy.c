@@ -787,7 +787,7 @@ bool copy_run(const CopyJob *job)
     }
     qemu_co_mutex_init(&c->planner);
     qemu_mutex_init(&c->progress);
-    copy_threads_start(&c->threads, job, c->total);
+    copy_threads_start(&c->threads, job);
     prepare_turns(c);
     cli_run_coroutine(copy_entry, c, &c->done);
     copy_threads_end(&c->threads);

@@ -14,6 +14,7 @@
 
 /* Below that a thread costs more than it saves. */
 #define BYTES_PER_THREAD (16 * 1024 * 1024)
+#define ENOUGH_BYTES (COPY_MAX_THREADS * BYTES_PER_THREAD)
 
 /* In the page cache, and no driver that makes requests wait or does something else besides. */
 static void look_at(void *opaque, const char *name, BlockDriverState *bs)
@@ -46,14 +47,41 @@ static bool is_for_threads(const CopyJob *job)
            copy_is_cached(job);
 }
 
-void copy_threads_start(CopyThreads *t, const CopyJob *job, int64_t bytes)
+/* A device says that it has allocated nothing. */
+static void add_allocated(void *opaque, const char *name, BlockDriverState *bs)
+{
+    uint64_t *bytes = opaque;
+
+    if (strcmp(bs->drv->format_name, "file") == 0) {
+        int64_t allocated = bdrv_get_allocated_file_size(bs);
+        int64_t n = allocated > 0 ? allocated : bdrv_getlength(bs);
+
+        *bytes += CLAMP(n, 0, ENOUGH_BYTES);
+    }
+    bdrv_iterate_children(bs, add_allocated, bytes);
+}
+
+/* About how much there is to read: little, of a disk that is mostly empty. */
+static uint64_t estimate(const CopyJob *job)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < job->num_sources; i++) {
+        add_allocated(&bytes, "source", blk_bs(job->sources[i].blk));
+    }
+    return bytes;
+}
+
+void copy_threads_start(CopyThreads *t, const CopyJob *job)
 {
     unsigned most = MIN(MIN(g_get_num_processors(), COPY_MAX_THREADS), job->num_coroutines);
+    uint64_t bytes;
 
     *t = (CopyThreads){ .main = qemu_get_current_aio_context(), .in_place = is_for_threads(job) };
     if (!t->in_place) {
         return;
     }
+    bytes = estimate(job);
     while (t->num_others + 1 < most && bytes / (t->num_others + 2) >= BYTES_PER_THREAD) {
         IOThread *thread = iothread_new_named("convert", NULL);
 

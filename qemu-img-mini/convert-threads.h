@@ -20,8 +20,8 @@ typedef struct CopyThreads {
 /* Does the job go from one page cache to another, by nodes that any thread may use and that do not wait? */
 bool copy_is_cached(const CopyJob *job);
 
-/* Starts as many as @job of @bytes is worth, perhaps none. */
-void copy_threads_start(CopyThreads *t, const CopyJob *job, int64_t bytes);
+/* Starts as many as what there is to copy is worth, perhaps none. */
+void copy_threads_start(CopyThreads *t, const CopyJob *job);
 /* No coroutine of the copy is left. */
 void copy_threads_end(CopyThreads *t);
 
