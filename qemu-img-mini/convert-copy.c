@@ -42,8 +42,7 @@
 
 /*
  * By measurement: between two page caches so small that the bytes are still in the processor's cache
- * when they are written; for a disk, for compressing in several threads, and where each chunk waits for its
- * turn and has to be woken for it, large requests are better.
+ * when they are written; for a disk, for compressing, and where chunks are woken for their turn, rather large.
  */
 #define CACHED_CHUNK_BYTES (256 * 1024)
 #define CHUNK_BYTES (1024 * 1024)

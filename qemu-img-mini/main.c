@@ -8,9 +8,6 @@
 #include "cli.h"
 
 #include <getopt.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 #include "block/block-image.h"
 #include "qapi/error.h"
@@ -133,19 +130,6 @@ static int run_command(int argc, char **argv)
     command_not_found(argv[0]);
 }
 
-/*
- * Buffers of some 100 KiB come and go with the requests. glibc would map and unmap each (that the first is
- * given back raises its threshold only to what just is too little for the next that is aligned), and pay
- * for it with page faults and interrupts on the other processors.
- */
-static void keep_memory(void)
-{
-#ifdef __GLIBC__
-    mallopt(M_MMAP_THRESHOLD, 8 << 20);
-    mallopt(M_TRIM_THRESHOLD, 64 << 20);
-#endif
-}
-
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -156,7 +140,6 @@ int main(int argc, char **argv)
     };
     int c;
 
-    keep_memory();
     cli_reserve_standard_descriptors();
     /* A reader that goes away must not stop a copy halfway. */
     signal(SIGPIPE, SIG_IGN);

@@ -26,7 +26,7 @@ typedef struct TableReader {
 } TableReader;
 
 /* What lies behind the end of the file reads as zeroes. */
-static int coroutine_fn read_past_piece(TableReader *t, uint64_t offset, void *buf, uint64_t bytes)
+static int coroutine_fn read_file(TableReader *t, uint64_t offset, void *buf, uint64_t bytes)
 {
     uint64_t end = t->c->file_bytes, there = offset < end ? MIN(bytes, end - offset) : 0;
     int ret = there ? bdrv_co_pread(t->c->bs->file, offset, there, buf, 0) : 0;
@@ -42,15 +42,15 @@ static int coroutine_fn read_at(TableReader *t, uint64_t offset, void *buf, uint
     if (offset < t->at || offset + bytes > t->at + t->filled) {
         t->at = offset;
         t->filled = 0;
-        /* Behind the table there may be a bad sector. */
-        if (bytes <= PIECE_BYTES && read_past_piece(t, offset, t->piece, PIECE_BYTES) == 0) {
+        /* Behind the table there may be a bad sector: then only what is asked for. */
+        if (bytes <= PIECE_BYTES && read_file(t, offset, t->piece, PIECE_BYTES) == 0) {
             t->filled = PIECE_BYTES;
         }
     }
     if (t->filled) {
         memcpy(buf, t->piece + (offset - t->at), bytes);
     } else {
-        ret = read_past_piece(t, offset, buf, bytes);
+        ret = read_file(t, offset, buf, bytes);
     }
     if (ret < 0) {
         error_report("ERROR failed to read the snapshot table: Failed to read snapshot table: %s",

@@ -300,7 +300,8 @@ static int coroutine_fn write_batch(AioTask *task)
 
     b->clusters = DIV_ROUND_UP(b->bytes, s->cluster_size);
     b->streams = g_try_new(Stream, b->clusters);
-    b->buffer = qemu_try_memalign(4096, (size_t)b->clusters << s->cluster_bits);
+    /* Not aligned: glibc would map and unmap an aligned block of this size each time. */
+    b->buffer = g_try_malloc((size_t)b->clusters << s->cluster_bits);
     if (b->streams && b->buffer) {
         ret = thread_pool_submit_co(compress_batch, b);
     }
@@ -310,7 +311,7 @@ static int coroutine_fn write_batch(AioTask *task)
     }
     end_turn(b);
     g_free(b->streams);
-    qemu_vfree(b->buffer);
+    g_free(b->buffer);
     return ret;
 }
 
