@@ -127,7 +127,7 @@ int coroutine_fn qcow2_co_read_packed(BlockDriverState *bs, const Qcow2Packed *p
                                       size_t qiov_offset)
 {
     uint64_t span = packed->end - packed->start;
-    QEMU_AUTO_VFREE uint8_t *in = qemu_try_memalign(4096, span);
+    g_autofree uint8_t *in = g_try_malloc(span);
     UnpackJob job = { .s = bs->opaque, .packed = packed, .in = in, .offset = offset,
                       .bytes = bytes, .qiov = qiov, .qiov_offset = qiov_offset };
     int ret;

@@ -25,10 +25,13 @@
 #include "qcow2-reclaim.h"
 #include "qcow2-refcount.h"
 
-/* Guest data of a batch: enough to pay for the way to a worker and back, little enough for several. */
-#define BATCH_BYTES (256 * 1024)
+/*
+ * Guest data of a batch, if it is more than a cluster: enough to pay for the way to a worker and back,
+ * and for streams that make up a long write.
+ */
+#define BATCH_BYTES (1024 * 1024)
 /* Batches of one request at once. */
-#define MAX_BATCHES 16
+#define MAX_BATCHES 8
 
 typedef struct Stream {
     uint64_t host; /* where it has been given a place */
@@ -107,7 +110,7 @@ static int compress_batch(void *opaque)
 {
     Batch *b = opaque;
     const BDRVQcow2State *s = b->bs->opaque;
-    QEMU_AUTO_VFREE uint8_t *in = qemu_try_memalign(4096, s->cluster_size);
+    g_autofree uint8_t *in = g_try_malloc(s->cluster_size);
     uint32_t at = 0;
 
     if (!in) {
