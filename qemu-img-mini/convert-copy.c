@@ -36,6 +36,7 @@
 #include "qemu/timer.h"
 
 #include "cli.h"
+#include "convert-runs.h"
 #include "convert-threads.h"
 #include "convert-turns.h"
 #include "progress.h"
@@ -92,16 +93,10 @@ typedef struct Chunk {
 
 typedef struct Copy Copy;
 
-/* A part of a chunk's data. */
-typedef struct Run {
-    int64_t bytes;
-    bool zero;
-} Run;
-
 typedef struct Worker {
     Copy *copy;
     uint8_t *buffer; /* of chunk_bytes */
-    GArray *runs;    /* of Run: what the buffer is made of */
+    GArray *runs;    /* of CopyRun: what the buffer is made of */
 } Worker;
 
 struct Copy {
@@ -423,37 +418,6 @@ static void coroutine_fn limit_rate(Copy *c, int64_t bytes)
     }
 }
 
-/*
- * The length of the run of holes or data that @buf starts with; @offset is its place in the
- * target. Zeroes between data are a hole if there are min_sparse of them, those at either end of the
- * buffer in any case.
- */
-static int64_t run_length(const Copy *c, const uint8_t *buf, int64_t offset, int64_t bytes,
-                          bool *zero)
-{
-    int64_t zeroes = 0; /* bytes at the end of what has been looked at */
-    int64_t seen = 0;
-
-    *zero = false;
-    while (seen < bytes) {
-        int64_t block = MIN(c->granularity - (offset + seen) % c->granularity, bytes - seen);
-
-        if (buffer_is_zero(buf + seen, block)) {
-            zeroes += block;
-            *zero = zeroes == seen + block;
-            if (!*zero && zeroes >= c->job->min_sparse) {
-                return seen + block - zeroes;
-            }
-        } else if (*zero) {
-            return seen;
-        } else {
-            zeroes = 0;
-        }
-        seen += block;
-    }
-    return *zero ? seen : seen - zeroes;
-}
-
 static int coroutine_fn write_zeroes(Copy *c, int64_t offset, int64_t bytes)
 {
     if (c->job->target_is_zero) {
@@ -469,55 +433,13 @@ static int coroutine_fn write_data(Copy *c, int64_t offset, int64_t bytes, const
                          c->job->compressed ? BDRV_REQ_WRITE_COMPRESSED : 0);
 }
 
-/* The same in clusters: they are all zeroes, or compressed as a whole. */
-static int64_t compressed_run_length(const Copy *c, const uint8_t *buf, int64_t bytes, bool *zero)
-{
-    int64_t cluster = c->job->compressed;
-    int64_t seen = MIN(cluster, bytes);
-
-    *zero = buffer_is_zero(buf, seen);
-    while (seen < bytes &&
-           buffer_is_zero(buf + seen, MIN(cluster, bytes - seen)) == *zero) {
-        seen += MIN(cluster, bytes - seen);
-    }
-    return seen;
-}
-
-/* The next run in a buffer. */
-static int64_t next_run(const Copy *c, const uint8_t *buf, int64_t offset, int64_t bytes,
-                        bool *zero)
-{
-    if (!c->job->min_sparse) {
-        *zero = false;
-        return bytes;
-    }
-    if (c->job->compressed) {
-        return compressed_run_length(c, buf, bytes, zero);
-    }
-    return run_length(c, buf, offset, bytes, zero);
-}
-
-/* Looks for the holes in a chunk's data, before it is its turn: the others wait for the end of that. */
-static void find_runs(Worker *w, const Chunk *chunk)
-{
-    Run run;
-
-    g_array_set_size(w->runs, 0);
-    for (int64_t done = 0; done < chunk->bytes; done += run.bytes) {
-        run.zero = false;
-        run.bytes = next_run(w->copy, w->buffer + done, chunk->offset + done, chunk->bytes - done,
-                             &run.zero);
-        g_array_append_val(w->runs, run);
-    }
-}
-
 /* Sets *@at to where it failed. */
 static int coroutine_fn write_runs(const Worker *w, int64_t *at)
 {
     const uint8_t *buf = w->buffer;
 
     for (guint i = 0; i < w->runs->len; i++) {
-        Run run = g_array_index(w->runs, Run, i);
+        CopyRun run = g_array_index(w->runs, CopyRun, i);
         int ret = run.zero ? write_zeroes(w->copy, *at, run.bytes)
                            : write_data(w->copy, *at, run.bytes, buf);
 
@@ -563,7 +485,7 @@ static int coroutine_fn write_compressed_runs(const Worker *w, const Chunk *chun
     int ret = 0;
 
     for (guint i = 0; i < w->runs->len && ret == 0; i++) {
-        Run run = g_array_index(w->runs, Run, i);
+        CopyRun run = g_array_index(w->runs, CopyRun, i);
         int64_t offset = chunk->offset + done;
 
         if (run.zero) {
@@ -645,7 +567,9 @@ static void coroutine_fn fill_buffer(Worker *w, const Chunk *chunk)
         read_chunk(w->copy, chunk, w->buffer);
     }
     if (chunk->kind != CHUNK_ZERO && !qatomic_read(&w->copy->failed)) {
-        find_runs(w, chunk);
+        /* Before it is its turn: the others wait for the end of that. */
+        copy_find_runs(w->copy->job, w->copy->granularity, w->buffer, chunk->offset, chunk->bytes,
+                       w->runs);
     }
 }
 
@@ -718,7 +642,7 @@ static uint8_t *make_buffers(Copy *c)
 
     for (unsigned i = 0; buffers && i < n; i++) {
         c->workers[i] = (Worker) { .copy = c, .buffer = buffers + i * c->chunk_bytes,
-                                   .runs = g_array_new(false, false, sizeof(Run)) };
+                                   .runs = g_array_new(false, false, sizeof(CopyRun)) };
     }
     return buffers;
 }

@@ -12,46 +12,15 @@
 #include "qcow2-header-io.h"
 #include "qcow2-overlap.h"
 #include "qcow2-refcount.h"
+#include "qcow2-snapshot-reader.h"
 #include "qcow2-writeback.h"
 
 #define TABLE_BOUND (UINT64_C(1024) * QCOW2_MAX_SNAPSHOTS) /* bytes */
-#define PIECE_BYTES 16384 /* of the table that are read at once */
 
-/* The table, from front to back: there may be 65536 entries, each of several fields. */
-typedef struct TableReader {
-    Qcow2Check *c;
-    uint64_t at; /* in the file: where the piece begins */
-    uint64_t filled;
-    uint8_t piece[PIECE_BYTES];
-} TableReader;
-
-/* What lies behind the end of the file reads as zeroes. */
-static int coroutine_fn read_file(TableReader *t, uint64_t offset, void *buf, uint64_t bytes)
+static int read_at(Qcow2SnapshotReader *r, uint64_t offset, void *buf, size_t bytes)
 {
-    uint64_t end = t->c->file_bytes, there = offset < end ? MIN(bytes, end - offset) : 0;
-    int ret = there ? bdrv_co_pread(t->c->bs->file, offset, there, buf, 0) : 0;
+    int ret = qcow2_snapshot_reader_get(r, offset, buf, bytes);
 
-    memset((uint8_t *)buf + there, 0, bytes - there);
-    return ret;
-}
-
-static int coroutine_fn read_at(TableReader *t, uint64_t offset, void *buf, uint64_t bytes)
-{
-    int ret = 0;
-
-    if (offset < t->at || offset + bytes > t->at + t->filled) {
-        t->at = offset;
-        t->filled = 0;
-        /* Behind the table there may be a bad sector: then only what is asked for. */
-        if (bytes <= PIECE_BYTES && read_file(t, offset, t->piece, PIECE_BYTES) == 0) {
-            t->filled = PIECE_BYTES;
-        }
-    }
-    if (t->filled) {
-        memcpy(buf, t->piece + (offset - t->at), bytes);
-    } else {
-        ret = read_file(t, offset, buf, bytes);
-    }
     if (ret < 0) {
         error_report("ERROR failed to read the snapshot table: Failed to read snapshot table: %s",
                      g_strerror(-ret));
@@ -60,10 +29,11 @@ static int coroutine_fn read_at(TableReader *t, uint64_t offset, void *buf, uint
 }
 
 /* The bytes that are right for the entry: header, extra data, id, name, no padding. */
-static int coroutine_fn take_entry(TableReader *t, uint64_t offset, const Qcow2DiskSnapshot *d,
-                                   uint32_t extra, Qcow2CheckSnapshot *sn)
+static int coroutine_fn take_entry(Qcow2SnapshotReader *r, uint64_t offset,
+                                   const Qcow2DiskSnapshot *d, uint32_t extra,
+                                   Qcow2CheckSnapshot *sn)
 {
-    BDRVQcow2State *s = t->c->bs->opaque;
+    BDRVQcow2State *s = r->bs->opaque;
     uint32_t kept = MIN(extra, QCOW2_MAX_SNAPSHOT_EXTRA);
     uint32_t full = MAX(kept, (uint32_t)sizeof(Qcow2DiskSnapshotExtra));
     uint64_t id = qcow2_be16(&d->id_str_size), name = qcow2_be16(&d->name_size);
@@ -73,9 +43,9 @@ static int coroutine_fn take_entry(TableReader *t, uint64_t offset, const Qcow2D
 
     memcpy(p, d, sizeof(*d));
     qcow2_put_be32(p + offsetof(Qcow2DiskSnapshot, extra_data_size), full);
-    ret = read_at(t, offset + sizeof(*d), x, kept);
+    ret = read_at(r, offset + sizeof(*d), x, kept);
     if (ret == 0) {
-        ret = read_at(t, offset + sizeof(*d) + extra, x + full, id + name);
+        ret = read_at(r, offset + sizeof(*d) + extra, x + full, id + name);
     }
     if (kept < 8) {
         qcow2_put_be64(x, qcow2_be32(&d->vm_state_size));
@@ -140,9 +110,9 @@ static void find_incomplete(Qcow2Check *c, const GArray *extras)
     }
 }
 
-static int coroutine_fn read_entries(TableReader *t, uint32_t nb, GArray *extras)
+static int coroutine_fn read_entries(Qcow2Check *c, Qcow2SnapshotReader *r, uint32_t nb,
+                                     GArray *extras)
 {
-    Qcow2Check *c = t->c;
     uint64_t offset = c->snapshots_offset;
 
     for (guint i = 0; i < nb; i++) {
@@ -150,14 +120,14 @@ static int coroutine_fn read_entries(TableReader *t, uint32_t nb, GArray *extras
         Qcow2DiskSnapshot d;
         uint64_t end;
         uint32_t extra;
-        int ret = read_at(t, offset, &d, sizeof(d));
+        int ret = read_at(r, offset, &d, sizeof(d));
 
         extra = qcow2_be32(&d.extra_data_size);
         if (ret == 0 && extra > QCOW2_MAX_SNAPSHOT_EXTRA) {
             ret = too_much_extra(c, i, extra);
         }
         if (ret == 0) {
-            ret = take_entry(t, offset, &d, extra, sn);
+            ret = take_entry(r, offset, &d, extra, sn);
         } else {
             sn->entry = g_bytes_new(NULL, 0);
         }
@@ -184,7 +154,7 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *c)
     BDRVQcow2State *s = c->bs->opaque;
     uint32_t nb = s->hdr.nb_snapshots;
     g_autoptr(GArray) extras = g_array_new(false, false, sizeof(uint32_t));
-    g_autofree TableReader *t = NULL;
+    g_autofree Qcow2SnapshotReader *reader = NULL;
     const char *wrong = NULL;
     int ret;
 
@@ -211,9 +181,8 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *c)
         }
         return ret;
     }
-    t = g_new0(TableReader, 1);
-    t->c = c;
-    ret = read_entries(t, nb, extras);
+    reader = qcow2_snapshot_reader_new(c->bs, c->file_bytes);
+    ret = read_entries(c, reader, nb, extras);
     if (ret < 0) {
         c->r->check_errors++;
         g_ptr_array_set_size(c->snapshots, 0);

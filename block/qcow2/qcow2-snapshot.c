@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries have no fixed length, so the table is read in pieces; its length is bounded as a
- * whole, and memory grows with what has been read rather than with what a count promises.
+ * Entries have no fixed length; the table's is bounded as a whole, and memory grows with what has
+ * been read rather than with what a count promises.
  */
 #include "qcow2-snapshot.h"
 
 #include "block/block-image.h"
 
-#define PIECE 65536U /* bytes read at once */
+#include "qcow2-snapshot-reader.h"
 
 /* --- the list --- */
 
@@ -42,58 +42,18 @@ int qcow2_find_snapshot(const GArray *snapshots, const char *id, const char *nam
 /* --- reading --- */
 
 typedef struct TableReader {
-    BlockDriverState *bs;
+    Qcow2SnapshotReader *file;
     uint64_t disk_size; /* of the image now */
-    uint64_t start;   /* of the table */
-    uint64_t length;  /* of the file */
-    uint64_t pos;     /* in the table: of the next byte */
-    uint64_t at;      /* in the table: of the piece's first byte */
-    size_t filled;
-    uint8_t piece[PIECE];
+    uint64_t start;     /* of the table */
+    uint64_t pos;       /* in the table: of the next byte */
 } TableReader;
-
-/* Loads the piece at pos; zeroes behind the end of the file. */
-static int load_piece(TableReader *t)
-{
-    uint64_t offset = t->start + t->pos;
-    uint64_t there = offset >= t->length ? 0 : MIN(PIECE, t->length - offset);
-    int ret;
-
-    t->at = t->pos;
-    t->filled = 0;
-    if (offset > (uint64_t)BDRV_MAX_LENGTH - PIECE) {
-        return -EIO;
-    }
-    ret = there ? bdrv_pread(t->bs->file, offset, there, t->piece, 0) : 0;
-    if (ret == 0) {
-        memset(t->piece + there, 0, PIECE - there);
-        t->filled = PIECE;
-    }
-    return ret;
-}
 
 static int take_bytes(TableReader *t, void *to, size_t bytes)
 {
-    uint8_t *out = to;
+    int ret = qcow2_snapshot_reader_get(t->file, t->start + t->pos, to, bytes);
 
-    while (bytes) {
-        size_t in_piece = t->pos - t->at, n;
-
-        if (in_piece >= t->filled) {
-            int ret = load_piece(t);
-
-            if (ret < 0) {
-                return ret;
-            }
-            in_piece = 0;
-        }
-        n = MIN(bytes, t->filled - in_piece);
-        memcpy(out, t->piece + in_piece, n);
-        out += n;
-        t->pos += n;
-        bytes -= n;
-    }
-    return 0;
+    t->pos += bytes;
+    return ret;
 }
 
 static char *take_string(TableReader *t, size_t bytes, int *ret)
@@ -166,7 +126,8 @@ GArray *qcow2_read_snapshots(BlockDriverState *bs, const Qcow2Header *h, uint64_
                              Error **errp)
 {
     g_autoptr(GArray) snapshots = g_array_new(false, false, sizeof(Qcow2Snapshot));
-    g_autofree TableReader *t = NULL;
+    g_autofree Qcow2SnapshotReader *file = NULL;
+    TableReader t;
     int64_t length;
 
     *bytes = 0;
@@ -180,16 +141,12 @@ GArray *qcow2_read_snapshots(BlockDriverState *bs, const Qcow2Header *h, uint64_
         return NULL;
     }
     length = bdrv_getlength(bs->file->bs);
-    t = g_try_new0(TableReader, 1);
-    if (!t) {
-        error_setg_errno(errp, ENOMEM, "Failed to read snapshot table");
-        return NULL;
-    }
-    *t = (TableReader){ .bs = bs, .disk_size = ((BDRVQcow2State *)bs->opaque)->size,
-                        .start = h->snapshots_offset, .length = MAX(length, 0) };
+    file = qcow2_snapshot_reader_new(bs, MAX(length, 0));
+    t = (TableReader){ .file = file, .disk_size = ((BDRVQcow2State *)bs->opaque)->size,
+                       .start = h->snapshots_offset };
     for (unsigned i = 0; i < h->nb_snapshots; i++) {
         Qcow2Snapshot sn = { 0 };
-        int ret = length < 0 ? (int)length : take_snapshot(t, &sn);
+        int ret = length < 0 ? (int)length : take_snapshot(&t, &sn);
 
         g_array_append_val(snapshots, sn); /* freed with the rest, whatever it holds */
         if (ret == -EFBIG) {
@@ -201,12 +158,12 @@ GArray *qcow2_read_snapshots(BlockDriverState *bs, const Qcow2Header *h, uint64_
             error_setg_errno(errp, -ret, "Failed to read snapshot table");
             return NULL;
         }
-        if (t->pos > QCOW2_MAX_SNAPSHOT_TABLE) {
+        if (t.pos > QCOW2_MAX_SNAPSHOT_TABLE) {
             error_setg(errp, "Snapshot table is too big");
             return NULL;
         }
     }
-    *bytes = t->pos;
+    *bytes = t.pos;
     return g_steal_pointer(&snapshots);
 }
 

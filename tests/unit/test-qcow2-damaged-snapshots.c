@@ -59,6 +59,38 @@ static void second_piece_of_snapshot_table(void)
     }
 }
 
+/* A sector behind the table, within what is read with it at once, cannot be read: nobody needs it. */
+static void bad_sector_behind_snapshot_table(void)
+{
+    for (int checks = 0; checks < 2; checks++) {
+        BlockOptions *o = blk_options_new();
+        QEMUSnapshotInfo *list = NULL;
+        BdrvCheckResult r = { 0 };
+        BlockBackend *blk;
+        uint64_t end;
+
+        create("size=1M");
+        poke(TABLE + 2 * CLUSTER - 8, 8, 0);
+        end = TABLE + put_snapshot(0, NAME);
+        end = TABLE + put_snapshot(end - TABLE, 2 * NAME);
+        poke(AT(nb_snapshots), 4, 2);
+        poke(AT(snapshots_offset), 8, TABLE);
+        blk_options_parse(o, "driver=qcow2,file.driver=blkdebug,file.inject-error.0.event=none,"
+                          "file.inject-error.0.iotype=read", NULL, &error_abort);
+        blk_options_set(o, "file.image.filename", path);
+        blk_options_setf(o, "file.inject-error.0.sector", "%" PRIu64, ROUND_UP(end, 512) / 512);
+        blk = blk_new_open(NULL, NULL, o, checks ? BDRV_O_CHECK : 0, &error_abort);
+        if (checks) {
+            bdrv_check(blk_bs(blk), &r, 0);
+            g_assert_cmpint(r.check_errors, ==, 0);
+        } else {
+            g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, 2);
+            g_free(list);
+        }
+        blk_unref(blk);
+    }
+}
+
 /* The header promises more snapshots than there can be. A repair leaves those that there can. */
 static void too_many_snapshots(void)
 {
@@ -216,6 +248,8 @@ int main(int argc, char **argv)
     damaged_image_init(&argc, &argv);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/second-piece-cannot-be-read",
                     second_piece_of_snapshot_table);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/bad-sector-behind-it",
+                    bad_sector_behind_snapshot_table);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-many", too_many_snapshots);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/ids", ids_of_snapshots);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/data-file", snapshots_of_a_data_file);
