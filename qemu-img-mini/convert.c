@@ -56,7 +56,7 @@ static const CliOption convert_cli_options[] = {
     { 'o', NULL, "OPTIONS", "options of the target's format; 'help' lists them" },
     { 'B', NULL, "FILE", "backing file of the target, for formats that have one" },
     { 'F', NULL, "FMT", "format of the backing file" },
-    { 'c', NULL, NULL, "compress, for formats that can" },
+    { 'c', NULL, NULL, "compress (-O qcow2); -o compression_level=N says how much" },
     { 'C', NULL, NULL, "leave the copying to the file system if it can" },
     { 'l', NULL, "SNAPSHOT", "copy an internal snapshot of the source" },
     { 'n', NULL, NULL, "the target is there: do not create it" },
@@ -297,6 +297,11 @@ static bool take_compression_level(Convert *cv, Error **errp)
     uint64_t level = 0;
     int given = blk_options_take_number(cv->create_values, "compression_level", &level, errp);
 
+    if (given > 0 && !create_target_has(&cv->create, "compression_type")) {
+        error_setg(errp, "Invalid parameter 'compression_level'%s",
+                   cv->compressed ? ": it needs a format that compresses, such as -O qcow2" : "");
+        return false;
+    }
     if (given > 0 && !cv->compressed) {
         error_setg(errp, "compression_level has no effect without -c");
         return false;

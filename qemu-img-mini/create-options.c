@@ -70,9 +70,7 @@ void create_target_add_compression(CreateTarget *target)
         { NULL, 0, NULL, NULL },
     };
 
-    if (create_target_has(target, "compression_type")) {
-        add_options(target->table, options);
-    }
+    add_options(target->table, options);
 }
 
 void create_target_clear(CreateTarget *target)

@@ -25,8 +25,8 @@ bool create_target_init(CreateTarget *target, const char *format, const char *fi
 /* The same for what can be changed of an existing image. */
 void create_target_init_amend(CreateTarget *target, BlockDriver *drv);
 /*
- * For convert: what belongs to compressing rather than to the image, if the format can. `-o help`
- * does not list it: scripts know that list as qemu-img has it.
+ * For convert: what belongs to compressing rather than to the image, for formats without it, too.
+ * `-o help` does not list it: scripts know that list as qemu-img has it.
  */
 void create_target_add_compression(CreateTarget *target);
 void create_target_clear(CreateTarget *target);

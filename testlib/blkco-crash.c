@@ -120,11 +120,11 @@ static void plan_one(Crash *crash, const char *text)
     uint64_t run = 0;
 
     s.time = g_ascii_strtoull(text, &end, 10);
-    if (*end == '/') {
+    if (g_ascii_isdigit(*text) && *end == '/') {
         run = s.time;
         s.time = g_ascii_strtoull(end + 1, &end, 10);
     }
-    if (run >= MAX(crash->t->config->runs, 1) || end == text || *end != ':') {
+    if (run >= MAX(crash->t->config->runs, 1) || !g_ascii_isdigit(*text) || *end != ':') {
         g_error("blkco-test: BLKCO_TEST_CUT is '%s', not TIME:CHOICE or RUN/TIME:CHOICE with a run "
                 "below %u", text, MAX(crash->t->config->runs, 1));
     }
@@ -137,8 +137,8 @@ static void plan_one(Crash *crash, const char *text)
     if (is_there(crash, &s)) {
         plan_state(crash, s.time, s.choice);
     } else {
-        g_test_skip("there is no such cut as BLKCO_TEST_CUT says: --seed is another, or the "
-                    "requests are");
+        g_test_skip("there is no such cut as BLKCO_TEST_CUT says: --seed is another than then, or the "
+                    "program sends other requests");
     }
 }
 
@@ -239,10 +239,8 @@ static void do_work(BlkcoTest *t, const BlkcoCase *c)
         sim_power_load(t->power, state);
         g_array_set_size(marks, 0);
     }
-    if (c->config->faults) {
-        sim_power_script_faults(t->power, NULL, c->config->faults, &error_abort);
-    }
     blkco_frame_open(t);
+    blkco_frame_add_faults(t);
     blkco_frame_run(t, c->work);
     blkco_frame_close(t);
 }

@@ -28,14 +28,40 @@ static BlkcoCase *cases;
 /* --- what is printed when the program aborts --- */
 
 static char where[4096]; /* what is being done; the test's thread writes it */
+/* An assertion, a message of g_error(), a test that goes astray; what the program had for them before. */
+static const int deadly[] = { SIGABRT, SIGTRAP, SIGSEGV, SIGBUS };
+static struct sigaction before[G_N_ELEMENTS(deadly)];
+/* For a coroutine that has used up its own stack. */
+static char signal_stack[32768];
+
+static void end_watching(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(deadly); i++) {
+        sigaction(deadly[i], &before[i], NULL);
+    }
+}
 
 static void print_where(int sig)
 {
     ssize_t ignored = write(STDERR_FILENO, where, strlen(where));
 
     (void)ignored;
-    signal(sig, SIG_DFL);
-    raise(sig);
+    end_watching();
+    /* A wrong access is repeated, and a sanitizer then tells of it. */
+    if (sig != SIGSEGV && sig != SIGBUS) {
+        raise(sig);
+    }
+}
+
+static void watch_for_death(void)
+{
+    const stack_t stack = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
+    const struct sigaction action = { .sa_handler = print_where, .sa_flags = SA_ONSTACK };
+
+    sigaltstack(&stack, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(deadly); i++) {
+        sigaction(deadly[i], &action, &before[i]);
+    }
 }
 
 void blkco_frame_say(const char *text)
@@ -63,7 +89,8 @@ static void *watch(void *opaque)
         left = end - g_get_monotonic_time();
         if (left <= 0) {
             fprintf(stderr, "blkco-test: the deadline of %u s has passed; the test hangs, or has "
-                    "too much to do\n", w->seconds);
+                    "too much to do. Its coroutines:\n", w->seconds);
+            qemu_coroutine_dump_all(stderr);
             abort();
         }
         qemu_cond_timedwait(&w->cond, &w->lock, (int)MIN(left / 1000 + 1, 1000000));
@@ -116,6 +143,15 @@ void blkco_frame_open(BlkcoTest *t)
     }
 }
 
+void blkco_frame_add_faults(BlkcoTest *t)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (t->config->faults && !sim_power_script_faults(t->power, NULL, t->config->faults, &err)) {
+        g_error("blkco-test: faults: %s", err->message);
+    }
+}
+
 void blkco_frame_close(BlkcoTest *t)
 {
     blk_unref(t->blk);
@@ -128,14 +164,21 @@ void blkco_frame_make_disk(BlkcoTest *t)
     int64_t size = c->disk_size ? c->disk_size : DEFAULT_DISK_SIZE;
     g_autoptr(SimState) state = NULL;
     g_autofree char *options = NULL;
+    g_autoptr(GError) err = NULL;
 
     t->power = sim_power_new(t->seed);
-    t->disk = sim_disk_new(t->power, NULL, c->format ? 0 : size, &error_abort);
+    t->disk = sim_disk_new(t->power, NULL, c->format ? 0 : size, &err);
+    if (!t->disk) {
+        g_error("blkco-test: disk_size: %s", err->message);
+    }
     if (c->format) {
         options = g_strdup_printf("size=%" G_GINT64_FORMAT "%s%s", size,
                                   c->create_options ? "," : "",
                                   c->create_options ? c->create_options : "");
-        sim_disk_create(t->disk, c->format, options, &error_abort);
+        if (sim_disk_create(t->disk, c->format, options, &err) < 0) {
+            g_error("blkco-test: cannot make the image of format, disk_size and create_options: %s",
+                    err->message);
+        }
     }
     /* All of that is durable, and long ago. */
     state = sim_power_state(t->power);
@@ -165,7 +208,8 @@ static void check_virtual_deadline(const BlkcoTest *t, int64_t start)
 
     if (aio_sim_now_ns(t->sim) - start > limit) {
         fprintf(stderr, "blkco-test: the deadline of %" G_GINT64_FORMAT " ns of virtual time has "
-                "passed\n", limit);
+                "passed. The test's coroutines:\n", limit);
+        qemu_coroutine_dump_all(stderr);
         abort();
     }
 }
@@ -271,7 +315,8 @@ static void run_once(const BlkcoCase *c, unsigned number)
     BlkcoTest t = { .config = c->config, .data = c->data, .seed = next_seed(),
                     .run = number };
     g_autofree char *text = g_strdup_printf(
-        "blkco-test: in run %u (seed 0x%" G_GINT64_MODIFIER "x) of %s\n", number, t.seed, c->path);
+        "blkco-test: in run %u (seed 0x%" G_GINT64_MODIFIER "x) of %s; again by --seed=R02S... (GTest "
+        "has printed it) -p %s\n", number, t.seed, c->path, c->path);
 
     blkco_frame_say(text);
     t.ctx = aio_context_new(&error_abort);
@@ -291,10 +336,8 @@ static void run_once(const BlkcoCase *c, unsigned number)
 static void plain_body(BlkcoTest *t, const BlkcoCase *c)
 {
     blkco_frame_make_disk(t);
-    if (t->config->faults) {
-        sim_power_script_faults(t->power, NULL, t->config->faults, &error_abort);
-    }
     blkco_frame_open(t);
+    blkco_frame_add_faults(t);
     blkco_frame_run(t, c->work);
     blkco_frame_close(t);
 }
@@ -305,14 +348,14 @@ static void run_case(gconstpointer data)
     unsigned runs = MAX(c->config->runs, 1);
     Watchdog watchdog;
 
-    signal(SIGABRT, print_where);
+    watch_for_death();
     watchdog_start(&watchdog, c->config->timeout_s);
     for (unsigned i = 0; i < runs && !g_test_failed(); i++) {
         run_once(c, i);
     }
     watchdog_stop(&watchdog);
     blkco_frame_say("");
-    signal(SIGABRT, SIG_DFL);
+    end_watching();
 }
 
 void blkco_frame_add(const BlkcoCase *c)

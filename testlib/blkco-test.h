@@ -8,7 +8,7 @@
  *     {
  *         char byte = 0;
  *         g_assert_cmpint(blk_co_pwrite(t->blk, 0, 1, "x", 0), ==, 0);
- *         blkco_test_power_cycle(t, (SimChoice){ SIM_KEEP_NONE });
+ *         blkco_test_power_cycle(t, (SimChoice){ SIM_KEEP_NONE, 0, 0 });
  *         g_assert_cmpint(blk_co_pread(t->blk, 0, 1, &byte, 0), ==, 0);
  *     }
  *     int main(int argc, char **argv)
@@ -20,7 +20,8 @@
  *
  * Everything random comes from GTest's seed, which it prints at the start: the same program
  * with --seed=R02S... and -p PATH does the same again. What a test asserts may be wrong in one
- * of thousands of runs or states; which it was is printed when the program aborts.
+ * of thousands of runs or states; which it was is printed when the program aborts, or ends by
+ * g_error() or a wrong access to memory.
  */
 #ifndef BLKCO_TEST_H
 #define BLKCO_TEST_H
@@ -39,7 +40,7 @@ typedef struct BlkcoTestConfig {
     const char *create_options; /* for that: "cluster_size=4k" [none]; its size is disk_size */
     const char *open_options;   /* "l2-cache-size=64k" [none] */
     int flags;                  /* BDRV_O_* besides RDWR, RESIZE and UNMAP */
-    const char *faults;         /* sim_power_script_faults(), while the test runs [none] */
+    const char *faults;         /* sim_power_script_faults(), when the image is open [none] */
     unsigned runs;              /* how often, each time with another seed [1] */
     unsigned timeout_s;         /* real seconds for all runs [60] */
     int64_t virtual_timeout_ns; /* for one run, in virtual time [1 hour] */

@@ -22,6 +22,8 @@ void blkco_frame_make_disk(BlkcoTest *t);
 /* t->blk. */
 void blkco_frame_open(BlkcoTest *t);
 void blkco_frame_close(BlkcoTest *t);
+/* Those of the configuration: from now on. */
+void blkco_frame_add_faults(BlkcoTest *t);
 /* @func in a coroutine, to its end. */
 void blkco_frame_run(BlkcoTest *t, BlkcoTestFunc *func);
 /* What to print when the program aborts. */

@@ -211,7 +211,8 @@ void aio_sim_end(AioSim *sim)
 {
     g_assert(sim == aio_sim_of_thread);
     if (sim->calls->len || timerlistgroup_deadline_ns(&sim->ctx->tlg) != -1) {
-        fprintf(stderr, "aio_sim_end: there are calls or timers that are still to come\n");
+        fprintf(stderr, "aio_sim_end: there are calls or timers that are still to come: "
+                "the test has to wait for its sleeps, and delete its timers\n");
         abort();
     }
     timer_deinit(&sim->timer);

@@ -8,6 +8,7 @@
 #include "qcow2-header-io.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-lazy.h"
+#include "qcow2-overlap.h"
 #include "qcow2-writeback.h"
 
 /* Tables read beyond what the file could hold: sharing between many snapshots. */
@@ -393,6 +394,9 @@ int coroutine_fn qcow2_co_check(BlockDriverState *bs, BdrvCheckResult *result,
     qcow2_refmap_init(&c.beyond);
     c.freed = g_array_new(false, false, sizeof(uint64_t));
     c.snapshots = g_ptr_array_new_with_free_func(free_snapshot);
+    if (fix) {
+        qcow2_map_claim_header(s);
+    }
     ret = check_all(&c);
     if (fix) {
         forget_slices(s);

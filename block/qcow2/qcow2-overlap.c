@@ -237,6 +237,19 @@ void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind)
     qemu_mutex_unlock(&s->map_lock);
 }
 
+void qcow2_map_claim_header(BDRVQcow2State *s)
+{
+    uint64_t *slot;
+
+    qemu_mutex_lock(&s->map_lock);
+    slot = find(s->map, 0);
+    g_hash_table_remove(s->map_several, &(uint64_t){ 0 });
+    if (*slot) {
+        qatomic_set(slot, UINT64_C(1) << 8 | QCOW2_META_HEADER);
+    }
+    qemu_mutex_unlock(&s->map_lock);
+}
+
 uint64_t qcow2_map_end(BDRVQcow2State *s)
 {
     uint64_t end = 0;

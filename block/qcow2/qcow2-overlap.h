@@ -42,6 +42,11 @@ void qcow2_map_add(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint6
 void qcow2_map_remove(BDRVQcow2State *s, Qcow2MetaKind kind, uint64_t offset, uint64_t bytes);
 /* Forgets all clusters of a kind. Nothing may be in flight. */
 void qcow2_map_remove_kind(BDRVQcow2State *s, Qcow2MetaKind kind);
+/*
+ * The first cluster is the header's alone, whatever damaged pointers claim: for a repair, which has to
+ * write the header to be rid of them. Any thread.
+ */
+void qcow2_map_claim_header(BDRVQcow2State *s);
 /* Behind the last cluster that holds metadata, in clusters. Any thread. */
 uint64_t qcow2_map_end(BDRVQcow2State *s);
 /* "active L2 table", as messages call it. */

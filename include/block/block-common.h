@@ -31,8 +31,9 @@ typedef struct BlockDriverState BlockDriverState;
 typedef struct BdrvChild BdrvChild;
 typedef struct BlockOptions BlockOptions;
 
-/* Flags of one request. */
-typedef enum {
+/* Flags of one request. They are combined, and 0 is none: an enum of C++ would take neither. */
+typedef int BdrvRequestFlags;
+enum {
     BDRV_REQ_COPY_ON_READ     = 0x1,
     BDRV_REQ_ZERO_WRITE       = 0x2,
     /* pwrite_zeroes: the area may be deallocated as long as it then reads as zeroes. */
@@ -49,7 +50,7 @@ typedef enum {
     /* With SERIALISING: -EBUSY rather than wait for an overlapping request. */
     BDRV_REQ_NO_WAIT          = 0x400,
     BDRV_REQ_MASK             = 0x7ff,
-} BdrvRequestFlags;
+};
 
 /* Flags of an open. */
 #define BDRV_O_NO_SHARE     0x0001 /* nobody else may write to the image meanwhile */

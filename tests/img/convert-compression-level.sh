@@ -21,6 +21,8 @@ for type in zlib:12 zstd:19; do
 done
 refused 'compression_level has no effect without -c' convert -O qcow2 -o compression_level=3 a t
 refused "Invalid parameter 'compression_level'" convert -O raw -o compression_level=3 a t
+refused "Invalid parameter 'compression_level': it needs a format that compresses, such as -O qcow2" \
+    convert -c -o compression_level=3 a t
 [ ! -e t ] || fail 'there is a target'
 # Scripts know the list of options as qemu-img has it.
 "$img" convert -O qcow2 -o help >list

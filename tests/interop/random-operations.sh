@@ -239,6 +239,8 @@ op_resize() {
     [ $((RANDOM % 4)) = 0 ] && [ $to -gt $size ] && pick metadata falloc && more+=(--preallocation=$picked)
     # qemu-img 7.2's preallocation=metadata takes free clusters as they are, with what was in them.
     [[ "${more[*]}" = *=metadata ]] && prefer=0
+    # And where the disk ends within a cluster, what a shrink has left there comes back when it grows.
+    [ $to -gt $size ] && [ $((size % cluster)) != 0 ] && prefer=0
     if [ ${#more[@]} = 0 ] && [ $((RANDOM % 4)) = 0 ]; then
         both amend -f qcow2 -o size=$to x || return 0
     else

@@ -3,6 +3,7 @@
 #include "qemu/osdep.h"
 #include <signal.h>
 #include <sys/wait.h>
+#include "../../util/coroutine-sanitizer.h"
 #include "blkco-test.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
@@ -175,7 +176,8 @@ static void dies(const char *name, const char *message)
 
 static void test_hanging(void)
 {
-    dies("hangs", "*the deadline of 1 s has passed*in run 0 (seed 0x*bad/hangs*");
+    dies("hangs", "*the deadline of 1 s has passed*Its coroutines:\n*, suspended*in run 0 (seed 0x*"
+         "bad/hangs*");
 }
 
 static void test_spinning(void)
@@ -210,6 +212,43 @@ static void test_wrong_cut(void)
     dies_of(SIGTRAP, "missing-flush", "3", "*'3', not TIME:CHOICE or RUN/TIME:CHOICE*");
     dies_of(SIGTRAP, "missing-flush", "1/3:none", "*with a run below 1*");
     dies_of(SIGTRAP, "missing-flush", "3:lose-one", "*'lose-one' is not a choice*");
+    dies_of(SIGTRAP, "missing-flush", "-1:none", "*'-1:none', not TIME:CHOICE*");
+}
+
+/* What is wrong in a configuration is named, and the test whose it is. */
+static void test_wrong_configuration(void)
+{
+    dies_of(SIGTRAP, "wrong-faults", NULL, "*blkco-test: faults: *in run 0*bad/wrong-faults*");
+    dies_of(SIGTRAP, "wrong-image", NULL, "*create_options: Cluster size*in run 0*bad/wrong-image*");
+    dies_of(SIGTRAP, "wrong-size", NULL, "*disk_size: *in run 0*bad/wrong-size*");
+}
+
+static void test_full_stack(void)
+{
+#if defined(CO_ASAN) || defined(CO_TSAN)
+    g_test_skip("a sanitizer ends the program in its own way");
+#else
+    dies_of(SIGSEGV, "fills-stack", NULL, "*in run 0*bad/fills-stack*");
+#endif
+}
+
+static void coroutine_fn fills_stack(BlkcoTest *t)
+{
+    volatile char buf[1 << 20];
+
+    for (size_t i = sizeof(buf); i > 0; i -= 512) {
+        buf[i - 1] = 1;
+    }
+    g_assert_cmpint(buf[0], ==, 1);
+}
+
+/* Faults count from when the image is open: the first request that fails is one of the test. */
+static void coroutine_fn first_request_fails(BlkcoTest *t)
+{
+    char byte;
+
+    g_assert_cmpint(blk_co_pread(t->blk, 0, 1, &byte, 0), ==, 0); /* nothing is allocated */
+    g_assert_cmpint(blk_co_pwrite(t->blk, 0, 1, "x", 0), ==, -EIO);
 }
 
 static void add_bad_cases(void)
@@ -218,6 +257,15 @@ static void add_bad_cases(void)
     static const BlkcoTestConfig hasty = { .timeout_s = 1,
                                            .virtual_timeout_ns = 100 * NANOSECONDS_PER_SECOND };
 
+    static const BlkcoTestConfig wrong_faults = { .faults = "write#x=EIO" };
+    static const BlkcoTestConfig wrong_image = { .format = "qcow2",
+                                                 .create_options = "cluster_size=3" };
+    static const BlkcoTestConfig wrong_size = { .disk_size = -5 };
+
+    blkco_test_add("/blkco-test/bad/wrong-faults", &wrong_faults, fails, NULL);
+    blkco_test_add("/blkco-test/bad/wrong-image", &wrong_image, fails, NULL);
+    blkco_test_add("/blkco-test/bad/wrong-size", &wrong_size, fails, NULL);
+    blkco_test_add("/blkco-test/bad/fills-stack", NULL, fills_stack, NULL);
     blkco_test_add("/blkco-test/bad/hangs", &hasty, hangs, NULL);
     blkco_test_add("/blkco-test/bad/spins", &hasty, spins, NULL);
     blkco_test_add("/blkco-test/bad/sleeps-too-long", &hasty, sleeps_too_long, NULL);
@@ -234,6 +282,7 @@ int main(int argc, char **argv)
                                            .create_options = "cluster_size=4k",
                                            .open_options = "l2-cache-size=64k" };
     static const BlkcoTestConfig failing = { .faults = "write#2=ENOSPC" };
+    static const BlkcoTestConfig from_first = { .format = "qcow2", .faults = "any#1=EIO" };
     static const BlkcoTestConfig often = { .runs = 20 };
     static const BlkcoTestConfig few = { .max_states = 10 };
     static unsigned count;
@@ -253,6 +302,7 @@ int main(int argc, char **argv)
     blkco_test_add("/blkco-test/power-cycle", &qcow2, power_cycle, NULL);
     blkco_test_add("/blkco-test/an-hour-takes-no-time", NULL, sleeps_for_an_hour, NULL);
     blkco_test_add("/blkco-test/faults", &failing, faulty, NULL);
+    blkco_test_add("/blkco-test/faults-begin-with-the-test", &from_first, first_request_fails, NULL);
     seeds = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     blkco_test_add("/blkco-test/runs-have-different-seeds", &often, run_differs, seeds);
     blkco_test_add_crash("/blkco-test/crash", NULL, prepare, work, verify_prepared, data);
@@ -265,5 +315,7 @@ int main(int argc, char **argv)
     g_test_add_func("/blkco-test/failure-names-the-cut", test_missing_flush);
     g_test_add_func("/blkco-test/cut-of-a-later-run-is-repeated", test_cut_of_a_later_run);
     g_test_add_func("/blkco-test/wrong-cut-is-told", test_wrong_cut);
+    g_test_add_func("/blkco-test/wrong-configuration-is-told", test_wrong_configuration);
+    g_test_add_func("/blkco-test/full-stack-is-told", test_full_stack);
     return g_test_run();
 }

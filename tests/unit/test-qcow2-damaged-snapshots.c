@@ -91,6 +91,24 @@ static void bad_sector_behind_snapshot_table(void)
     }
 }
 
+/* What the header points to is the header itself, which a repair has to write all the same. */
+static void snapshot_table_on_the_header(void)
+{
+    BdrvCheckResult r;
+    uint64_t features;
+
+    create("size=1M");
+    poke(AT(nb_snapshots), 4, 1);
+    poke(AT(snapshots_offset), 8, 0);
+    g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+    g_assert_cmpint(r.check_errors, ==, 0);
+    features = peek64(AT(incompatible_features));
+    g_assert_cmphex(features & QCOW2_INCOMPAT_CORRUPT, ==, 0);
+    g_assert_cmphex(peek64(AT(snapshots_offset)), !=, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.leaks, ==, 0);
+}
+
 /* The header promises more snapshots than there can be. A repair leaves those that there can. */
 static void too_many_snapshots(void)
 {
@@ -250,6 +268,8 @@ int main(int argc, char **argv)
                     second_piece_of_snapshot_table);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/bad-sector-behind-it",
                     bad_sector_behind_snapshot_table);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/on-the-header",
+                    snapshot_table_on_the_header);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-many", too_many_snapshots);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/ids", ids_of_snapshots);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/data-file", snapshots_of_a_data_file);
