@@ -125,7 +125,8 @@ int coroutine_fn blk_co_copy_range(BlockBackend *blk_in, int64_t off_in, BlockBa
                                    BdrvRequestFlags write_flags);
 /*
  * What was written by requests that have completed is then on stable storage. After it has
- * failed once it fails until the image is opened anew, as nobody can tell what was lost.
+ * failed once it fails until the image is opened anew, as nobody can tell what was lost. (That then
+ * has to be written again: the flush of an open image is about what was written through it.)
  */
 int coroutine_fn blk_co_flush(BlockBackend *blk);
 /*
