@@ -588,6 +588,26 @@ static void compressed_writes_of_large_clusters(void)
 }
 
 /*
+ * A request is cut into more parts than are compressed at once, and the first fails: those that are never
+ * begun do not keep the next request waiting for its turn.
+ */
+static void compressed_write_that_fails_early(void)
+{
+    World w = new_image("size=32M");
+    BlockBackend *blk = reopen(&w, FLAGS, &error_abort);
+    g_autofree uint8_t *buf = g_malloc(16 * MIB);
+
+    memset(buf, 5, 16 * MIB);
+    g_assert_true(sim_power_script_faults(w.power, w.disk, "write#1=EIO", &error_abort));
+    g_assert_cmpint(blk_pwrite(blk, 0, 16 * MIB, buf, BDRV_REQ_WRITE_COMPRESSED), ==, -EIO);
+    g_assert_cmpint(blk_pwrite(blk, 16 * MIB, 16 * MIB, buf, BDRV_REQ_WRITE_COMPRESSED), ==, 0);
+    expect(blk, 16 * MIB, 16 * MIB, 5);
+    is_sound(blk);
+    blk_unref(blk);
+    sim_power_unref(w.power);
+}
+
+/*
  * Streams of nearly a cluster, one behind the other: some begin where a refcount block's range
  * ends and go on where the next block has to be made, which takes that cluster.
  */
@@ -762,6 +782,7 @@ int main(int argc, char **argv)
         { "compressed-writes-are-whole-clusters", compressed_writes_are_whole_clusters },
         { "compressed-writes-of-large-clusters", compressed_writes_of_large_clusters },
         { "streams-across-refcount-blocks", streams_across_refcount_blocks },
+        { "compressed-write-that-fails-early", compressed_write_that_fails_early },
         { "pieces-freed-by-one-request", pieces_freed_by_one_request },
         { "end-of-a-long-file", end_of_a_long_file },
         { "images-need-a-protocol-that-creates", images_need_a_protocol_that_creates },
