@@ -30,14 +30,15 @@ static BlkcoCase *cases;
 static char where[4096]; /* what is being done; the test's thread writes it */
 /* An assertion, a message of g_error(), a test that goes astray; what the program had for them before. */
 static const int deadly[] = { SIGABRT, SIGTRAP, SIGSEGV, SIGBUS };
-static struct sigaction before[G_N_ELEMENTS(deadly)];
+static struct sigaction old_actions[G_N_ELEMENTS(deadly)];
 /* For a coroutine that has used up its own stack. */
 static char signal_stack[32768];
+static stack_t old_signal_stack;
 
 static void end_watching(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(deadly); i++) {
-        sigaction(deadly[i], &before[i], NULL);
+        sigaction(deadly[i], &old_actions[i], NULL);
     }
 }
 
@@ -58,9 +59,9 @@ static void watch_for_death(void)
     const stack_t stack = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
     const struct sigaction action = { .sa_handler = print_where, .sa_flags = SA_ONSTACK };
 
-    sigaltstack(&stack, NULL);
+    sigaltstack(&stack, &old_signal_stack);
     for (size_t i = 0; i < G_N_ELEMENTS(deadly); i++) {
-        sigaction(deadly[i], &action, &before[i]);
+        sigaction(deadly[i], &action, &old_actions[i]);
     }
 }
 
@@ -356,6 +357,7 @@ static void run_case(gconstpointer data)
     watchdog_stop(&watchdog);
     blkco_frame_say("");
     end_watching();
+    sigaltstack(&old_signal_stack, NULL);
 }
 
 void blkco_frame_add(const BlkcoCase *c)
