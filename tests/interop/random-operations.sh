@@ -72,6 +72,7 @@ both() {
 
 # By ours alone, where qemu-img 7.2 is known to fail.
 alone() {
+    prefer=
     log+=("$(basename "$img") ${*@Q}")
     run_in "$state" "$img" "$@"
 }

@@ -256,7 +256,6 @@ static void add_bad_cases(void)
     static const BlkcoTestConfig twice = { .runs = 2 };
     static const BlkcoTestConfig hasty = { .timeout_s = 1,
                                            .virtual_timeout_ns = 100 * NANOSECONDS_PER_SECOND };
-
     static const BlkcoTestConfig wrong_faults = { .faults = "write#x=EIO" };
     static const BlkcoTestConfig wrong_image = { .format = "qcow2",
                                                  .create_options = "cluster_size=3" };
