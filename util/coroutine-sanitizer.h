@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What AddressSanitizer, ThreadSanitizer and Valgrind must hear of coroutines. Nothing
- * else in the tree knows these tools. They are called at two points: where a stack gets
- * and loses its coroutine (co_sanitizer_birth, _planted, _death, _leader), and around a
- * switch (co_sanitizer_leave, _jump, _arrive). In an ordinary build those around a switch
- * are empty, so that it stays in tail position; the others tell Valgrind.
+ * else in the tree knows these tools. They are called at three points: where a stack gets
+ * and loses its coroutine (co_sanitizer_birth, _planted, _death, _leader), around a switch
+ * (co_sanitizer_leave, _jump, _arrive), and around a look at what other threads change
+ * (co_sanitizer_peek_begin, _end). In an ordinary build those around a switch are empty, so
+ * that it stays in tail position; the others tell Valgrind.
  */
 #ifndef UTIL_COROUTINE_SANITIZER_H
 #define UTIL_COROUTINE_SANITIZER_H
@@ -34,6 +35,9 @@
 #endif
 #ifdef CO_TSAN
 #include <sanitizer/tsan_interface.h>
+/* Of ThreadSanitizer's run time; no header of gcc or clang declares them. */
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
 #endif
 #if defined(__has_include)
 #if __has_include(<valgrind/memcheck.h>)
@@ -136,6 +140,24 @@ static QEMU_ALWAYS_INLINE void co_sanitizer_jump(Coroutine *to)
 {
 #ifdef CO_TSAN
     __tsan_switch_to_fiber(to->tsan_fiber, 0);
+#endif
+}
+
+/*
+ * A debugger's look at coroutines of other threads, which go on meanwhile: it takes no lock
+ * that they hold. Until co_sanitizer_peek_end() this thread's reads are no data races.
+ */
+static inline void co_sanitizer_peek_begin(void)
+{
+#ifdef CO_TSAN
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+#endif
+}
+
+static inline void co_sanitizer_peek_end(void)
+{
+#ifdef CO_TSAN
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 #endif
 }
 

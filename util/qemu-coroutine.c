@@ -419,9 +419,12 @@ static void dump_one(const CoroutineStack *stack, void *opaque)
 {
     const Coroutine *co = coroutine_in_stack(stack);
     FILE *out = opaque;
+    /* Once each: another thread may set them to NULL after the test. */
+    const char *scheduled = qatomic_read(&co->scheduled);
+    const char *wait_reason = qatomic_read(&co->wait_reason);
     const void *pc;
 
-    if (co->stack_chunk != stack->chunk || co->scheduled == coroutine_ended) {
+    if (co->stack_chunk != stack->chunk || scheduled == coroutine_ended) {
         return;
     }
     print_coroutine(out, co);
@@ -435,11 +438,11 @@ static void dump_one(const CoroutineStack *stack, void *opaque)
             print_address(out, pc);
         }
     }
-    if (co->wait_reason) {
-        fprintf(out, ", waits for %s", co->wait_reason);
+    if (wait_reason) {
+        fprintf(out, ", waits for %s", wait_reason);
     }
-    if (co->scheduled) {
-        fprintf(out, ", scheduled in %s", co->scheduled);
+    if (scheduled) {
+        fprintf(out, ", scheduled in %s", scheduled);
     }
     fprintf(out, ", stack %zu of %zu bytes\n",
             coroutine_stack_high_water(co->stack_base, co->stack_size), co->stack_size);
@@ -447,5 +450,7 @@ static void dump_one(const CoroutineStack *stack, void *opaque)
 
 void qemu_coroutine_dump_all(FILE *out)
 {
+    co_sanitizer_peek_begin();
     coroutine_stack_foreach(dump_one, out);
+    co_sanitizer_peek_end();
 }
