@@ -219,7 +219,7 @@ def bench_empty(runs, files, tools):
     for source, fmt in (raw, 'raw'), (qcow2, 'qcow2'):
         for target in 'raw', 'qcow2':
             args = ['convert', '-f', fmt, '-O', target, source, place.target]
-            mine, default = place.alternate(runs, qcow2, [place.ours, *args],
+            mine, default = place.alternate(runs, source, [place.ours, *args],
                                             [place.qemu, *args])
             os.unlink(place.target)
             result.header(f'1 TiB, mostly empty: {fmt} to {target}', 'qemu-img')
