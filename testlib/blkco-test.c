@@ -42,14 +42,14 @@ static void end_watching(void)
     }
 }
 
-static void print_where(int sig)
+static void print_where(int sig, siginfo_t *info, void *context)
 {
     ssize_t ignored = write(STDERR_FILENO, where, strlen(where));
 
     (void)ignored;
     end_watching();
-    /* A wrong access is repeated, and a sanitizer then tells of it. */
-    if (sig != SIGSEGV && sig != SIGBUS) {
+    /* A wrong access is repeated, and a sanitizer then tells of it. One that somebody has sent is not. */
+    if ((sig != SIGSEGV && sig != SIGBUS) || info->si_code <= 0) {
         raise(sig);
     }
 }
@@ -57,7 +57,7 @@ static void print_where(int sig)
 static void watch_for_death(void)
 {
     const stack_t stack = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
-    const struct sigaction action = { .sa_handler = print_where, .sa_flags = SA_ONSTACK };
+    const struct sigaction action = { .sa_sigaction = print_where, .sa_flags = SA_ONSTACK | SA_SIGINFO };
 
     sigaltstack(&stack, &old_signal_stack);
     for (size_t i = 0; i < G_N_ELEMENTS(deadly); i++) {

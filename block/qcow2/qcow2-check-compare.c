@@ -89,7 +89,7 @@ static void coroutine_fn compare_block(Qcow2Check *c, BdrvCheckMode fix, uint64_
     }
     for (uint64_t i = 0; i < count; i++) {
         uint64_t refcount = ret == 0 && block ? qcow2_counter_get(s->refcount_order, block, i) : 0;
-        uint32_t references = qcow2_refmap_get(&c->map, first + i);
+        uint32_t references = qcow2_check_references(c, first + i);
 
         if (ret < 0) {
             qcow2_check_say("Can't get refcount for cluster %" PRIu64 ": %s", first + i,

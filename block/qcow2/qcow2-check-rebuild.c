@@ -135,7 +135,7 @@ static int coroutine_fn write_block(Qcow2Check *c, uint64_t index, uint64_t host
 
     memset(buf, 0, s->cluster_size);
     for (uint64_t i = 0; i < UINT64_C(1) << s->refblock_bits; i++) {
-        qcow2_counter_set(s->refcount_order, buf, i, qcow2_refmap_get(&c->map, first + i));
+        qcow2_counter_set(s->refcount_order, buf, i, qcow2_check_references(c, first + i));
     }
     return ret < 0 ? ret : bdrv_co_pwrite(c->bs->file, host, s->cluster_size, buf, 0);
 }

@@ -110,6 +110,22 @@ static void find_incomplete(Qcow2Check *c, const GArray *extras)
     }
 }
 
+/* Completed entries are longer than they were: those that find no room in a table as it may be go. */
+static void drop_what_does_not_fit(Qcow2Check *c)
+{
+    uint64_t bytes = 0;
+
+    for (guint i = 0; i < c->snapshots->len; i++) {
+        const Qcow2CheckSnapshot *sn = c->snapshots->pdata[i];
+
+        bytes = ROUND_UP(bytes, UINT64_C(8)) + g_bytes_get_size(sn->entry);
+        if (bytes > TABLE_BOUND) {
+            too_big(c, i, c->snapshots->len);
+            g_ptr_array_set_size(c->snapshots, i);
+        }
+    }
+}
+
 static int coroutine_fn read_entries(Qcow2Check *c, Qcow2SnapshotReader *r, uint32_t nb,
                                      GArray *extras)
 {
@@ -190,6 +206,9 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *c)
         return ret;
     }
     find_incomplete(c, extras);
+    if (c->snapshot_errors && (c->fix & BDRV_FIX_ERRORS)) {
+        drop_what_does_not_fit(c);
+    }
     return 0;
 }
 
@@ -247,12 +266,40 @@ static int coroutine_fn put_table(Qcow2Check *c, GByteArray *table, uint64_t *of
     return ret;
 }
 
+/*
+ * Nothing refers to the old table any more. Where more refers to one of its clusters than the refcount can
+ * say, that stays at its most; and with a count that was broken off all do, which leaks at worst.
+ */
+static int coroutine_fn give_up_old_table(Qcow2Check *c)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    uint64_t first = c->snapshots_offset >> s->cluster_bits;
+    uint64_t end = first + DIV_ROUND_UP(c->snapshots_bytes, s->cluster_size);
+    int ret = 0;
+
+    qcow2_map_remove(s, QCOW2_META_SNAPSHOTS, c->snapshots_offset, c->snapshots_bytes);
+    qemu_co_mutex_lock(&s->alloc_lock);
+    for (uint64_t i = first; i < end && ret == 0 && !c->budget_told; i++) {
+        uint32_t references = qcow2_refmap_get(&c->map, i);
+
+        if (references <= qcow2_check_most(c)) {
+            ret = qcow2_lower_refcounts(c->bs, i, 1);
+        }
+        if (ret == 0 && references == 1) {
+            g_array_append_val(c->freed, i);
+        } else {
+            c->flags_stale = true; /* what shared it may have it alone now */
+        }
+    }
+    qemu_co_mutex_unlock(&s->alloc_lock);
+    return ret;
+}
+
 int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
     g_autoptr(GByteArray) table = join_entries(c);
-    uint64_t offset, old_clusters = DIV_ROUND_UP(c->snapshots_bytes, s->cluster_size);
-    uint64_t old = c->snapshots_offset >> s->cluster_bits;
+    uint64_t offset;
     int ret = put_table(c, table, &offset);
 
     if (ret == 0) {
@@ -268,20 +315,10 @@ int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)
         return ret;
     }
     if (c->snapshots_counted) {
-        qcow2_map_remove(s, QCOW2_META_SNAPSHOTS, c->snapshots_offset, c->snapshots_bytes);
-        qemu_co_mutex_lock(&s->alloc_lock);
-        ret = qcow2_lower_refcounts(c->bs, old, old_clusters);
-        qemu_co_mutex_unlock(&s->alloc_lock);
+        ret = give_up_old_table(c);
     }
     if (ret == 0) {
         ret = qcow2_co_writeback_all(c->bs);
-    }
-    for (uint64_t i = 0; i < old_clusters && ret == 0 && c->snapshots_counted; i++, old++) {
-        if (qcow2_refmap_get(&c->map, old) == 1) {
-            g_array_append_val(c->freed, old);
-        } else {
-            c->flags_stale = true; /* what shared it may have it alone now */
-        }
     }
     c->snapshots_offset = offset;
     c->snapshots_bytes = table->len;

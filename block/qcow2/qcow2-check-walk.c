@@ -36,7 +36,6 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t last = (offset + bytes - 1) >> s->cluster_bits;
     uint64_t limit = c->file_bytes + s->cluster_size; /* the last cluster may be cut short */
-    uint32_t most = MIN(s->refcount_max, (uint64_t)UINT32_MAX);
 
     if (bytes == 0) {
         return 0;
@@ -53,13 +52,12 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
     for (uint64_t i = offset >> s->cluster_bits; i <= last; i++) {
         int ret;
 
-        if (qcow2_refmap_get(&c->map, i) == most) {
+        if (qcow2_refmap_get(&c->map, i) >= qcow2_check_most(c)) {
             qcow2_check_say("ERROR: overflow cluster offset=0x%" PRIx64, i << s->cluster_bits);
             qcow2_check_say("Use qemu-img amend to increase the refcount entry width or qemu-img"
                             " convert to create a clean copy if the image cannot be opened for"
                             " writing");
             c->r->corruptions++;
-            continue;
         }
         ret = qcow2_refmap_add(&c->map, i);
         if (ret < 0) {
@@ -396,7 +394,7 @@ static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
         return 0;
     }
     ret = qcow2_check_count(c, host, s->cluster_size);
-    references = qcow2_refmap_get(&c->map, host >> s->cluster_bits);
+    references = qcow2_check_references(c, host >> s->cluster_bits);
     if (ret == 0 && references != 1) {
         qcow2_check_say("ERROR refcount block %" PRIu64 " refcount=%" PRIu32, index, references);
         c->r->corruptions++;

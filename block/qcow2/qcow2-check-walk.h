@@ -26,7 +26,7 @@ typedef struct Qcow2Check {
     BlockDriverState *bs;
     BdrvCheckResult *r;
     BdrvCheckMode fix;
-    Qcow2RefMap map;        /* references counted */
+    Qcow2RefMap map;        /* references counted, more than a refcount can hold as well */
     Qcow2RefMap beyond;     /* clusters not far behind the end that something refers to */
     uint64_t file_bytes;
     uint64_t nb_clusters;   /* of the file and of what is referred to a little behind it */
@@ -50,6 +50,20 @@ void G_GNUC_PRINTF(1, 2) qcow2_check_say(const char *fmt, ...);
 
 /* "Repairing" or "ERROR", as errors are to be repaired or not. */
 const char *qcow2_check_verb(const Qcow2Check *c);
+
+/* The most references that a refcount of the image can hold. */
+static inline uint32_t qcow2_check_most(const Qcow2Check *c)
+{
+    const BDRVQcow2State *s = c->bs->opaque;
+
+    return MIN(s->refcount_max, (uint64_t)UINT32_MAX);
+}
+
+/* What the refcount of a cluster should be. */
+static inline uint32_t qcow2_check_references(Qcow2Check *c, uint64_t cluster)
+{
+    return MIN(qcow2_refmap_get(&c->map, cluster), qcow2_check_most(c));
+}
 
 /* Counts a reference to each cluster that @bytes from @offset on touch. 0 or -errno. */
 int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t bytes);

@@ -88,7 +88,8 @@ static inline void create(const char *options)
 
 static inline int check(BdrvCheckMode fix, BdrvCheckResult *r)
 {
-    BlockBackend *blk = try_open(BDRV_O_CHECK | (fix ? BDRV_O_RDWR : 0), &error_abort);
+    int write = BDRV_O_RDWR | BDRV_O_UNMAP; /* as `check -r` does */
+    BlockBackend *blk = try_open(BDRV_O_CHECK | (fix ? write : 0), &error_abort);
     int ret = bdrv_check(blk_bs(blk), r, fix);
 
     blk_unref(blk);

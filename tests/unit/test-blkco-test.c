@@ -213,6 +213,16 @@ static void test_wrong_cut(void)
     dies_of(SIGTRAP, "missing-flush", "1/3:none", "*with a run below 1*");
     dies_of(SIGTRAP, "missing-flush", "3:lose-one", "*'lose-one' is not a choice*");
     dies_of(SIGTRAP, "missing-flush", "-1:none", "*'-1:none', not TIME:CHOICE*");
+    dies_of(SIGTRAP, "missing-flush", "0/:none", "*'0/:none', not TIME:CHOICE*");
+    dies_of(SIGTRAP, "missing-flush", "0/ -1:none", "*'0/ -1:none', not TIME:CHOICE*");
+    dies_of(SIGTRAP, "missing-flush", "99999999999999999999:none", "*not TIME:CHOICE*");
+    dies_of(SIGTRAP, "later-run", "99999999999999999999/0:none", "*not TIME:CHOICE*");
+}
+
+/* A cut that is not there is skipped, but not when the work has failed already. */
+static void test_failed_work_is_not_skipped(void)
+{
+    dies_of(SIGABRT, "failing-work", "77:none", "*"); /* GTest's way out of a failed test */
 }
 
 /* What is wrong in a configuration is named, and the test whose it is. */
@@ -230,6 +240,27 @@ static void test_full_stack(void)
 #else
     dies_of(SIGSEGV, "fills-stack", NULL, "*in run 0*bad/fills-stack*");
 #endif
+}
+
+/* Nothing is done again that would send it again. */
+static void test_sent_signal(void)
+{
+#if defined(CO_ASAN) || defined(CO_TSAN)
+    g_test_skip("a sanitizer ends the program in its own way");
+#else
+    dies_of(SIGSEGV, "raises", NULL, "*in run 0*bad/raises*");
+#endif
+}
+
+static void coroutine_fn raises(BlkcoTest *t)
+{
+    raise(SIGSEGV);
+}
+
+static void coroutine_fn failing_work(BlkcoTest *t)
+{
+    promised = 0;
+    g_test_fail();
 }
 
 static void coroutine_fn fills_stack(BlkcoTest *t)
@@ -265,6 +296,8 @@ static void add_bad_cases(void)
     blkco_test_add("/blkco-test/bad/wrong-image", &wrong_image, fails, NULL);
     blkco_test_add("/blkco-test/bad/wrong-size", &wrong_size, fails, NULL);
     blkco_test_add("/blkco-test/bad/fills-stack", NULL, fills_stack, NULL);
+    blkco_test_add("/blkco-test/bad/raises", NULL, raises, NULL);
+    blkco_test_add_crash("/blkco-test/bad/failing-work", NULL, NULL, failing_work, verify, NULL);
     blkco_test_add("/blkco-test/bad/hangs", &hasty, hangs, NULL);
     blkco_test_add("/blkco-test/bad/spins", &hasty, spins, NULL);
     blkco_test_add("/blkco-test/bad/sleeps-too-long", &hasty, sleeps_too_long, NULL);
@@ -316,5 +349,7 @@ int main(int argc, char **argv)
     g_test_add_func("/blkco-test/wrong-cut-is-told", test_wrong_cut);
     g_test_add_func("/blkco-test/wrong-configuration-is-told", test_wrong_configuration);
     g_test_add_func("/blkco-test/full-stack-is-told", test_full_stack);
+    g_test_add_func("/blkco-test/sent-signal-kills", test_sent_signal);
+    g_test_add_func("/blkco-test/unknown-cut-hides-no-failure", test_failed_work_is_not_skipped);
     return g_test_run();
 }

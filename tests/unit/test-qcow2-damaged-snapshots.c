@@ -91,22 +91,89 @@ static void bad_sector_behind_snapshot_table(void)
     }
 }
 
-/* What the header points to is the header itself, which a repair has to write all the same. */
+/*
+ * What the header points to is the header itself, which a repair has to write all the same. Nor may it take the
+ * header's cluster for the old table's alone where a refcount cannot say that there are two.
+ */
 static void snapshot_table_on_the_header(void)
 {
+    static const char *const shapes[] = { "size=1M,refcount_bits=1", "size=1M,refcount_bits=2", "size=1M" };
     BdrvCheckResult r;
     uint64_t features;
 
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        create(shapes[i]);
+        poke(AT(nb_snapshots), 4, 1);
+        poke(AT(snapshots_offset), 8, 0);
+        g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+        g_assert_cmpint(r.check_errors, ==, 0);
+        features = peek64(AT(incompatible_features));
+        g_assert_cmphex(features & QCOW2_INCOMPAT_CORRUPT, ==, 0);
+        g_assert_cmphex(peek64(AT(snapshots_offset)), !=, 0);
+        g_assert_cmpint(check(0, &r), ==, 0);
+        g_assert_cmpint(r.leaks, ==, 0);
+    }
+}
+
+/* Found in a review: the refcounts were lowered, and the L2 table discarded as if it were the old snapshot table's alone. */
+static void snapshot_table_on_an_l2_table(void)
+{
+    static const char *const shapes[] = { "size=1M,refcount_bits=1", "size=1M,refcount_bits=2", "size=1M" };
+    uint64_t l2;
+    BdrvCheckResult r;
+    BlockBackend *blk;
+    uint8_t byte = 0;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        create(shapes[i]);
+        l2 = peek64(peek64(AT(l1_table_offset))) & QCOW2_L1_OFFSET_MASK;
+        poke(AT(nb_snapshots), 4, 1);
+        poke(AT(snapshots_offset), 8, l2);
+        g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
+        g_assert_cmphex(peek64(AT(snapshots_offset)), !=, l2);
+        g_assert_cmpint(check(0, &r), ==, 0);
+        g_assert_cmpint(r.leaks, ==, 0);
+        blk = try_open(0, &error_abort);
+        g_assert_cmpint(blk_pread(blk, 0, 1, &byte, 0), ==, 0);
+        g_assert_cmpint(byte, ==, 7);
+        blk_unref(blk);
+    }
+}
+
+/* Found in a review: completing the entries of the largest table that may be made it larger. The last one goes. */
+static void completed_table_is_too_big(void)
+{
+    const uint32_t extra = 8, name = 65512, n = 512;
+    const uint32_t bytes = sizeof(Qcow2DiskSnapshot) + extra + 2 * name;
+    g_autofree uint8_t *table = g_malloc(QCOW2_MAX_SNAPSHOT_TABLE);
+    QEMUSnapshotInfo *list = NULL;
+    BlockBackend *blk;
+    BdrvCheckResult r;
+    int fd;
+
+    g_assert_cmpuint(n * bytes, ==, QCOW2_MAX_SNAPSHOT_TABLE);
+    memset(table, 'a', QCOW2_MAX_SNAPSHOT_TABLE);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *p = table + (size_t)i * bytes;
+
+        memset(p, 0, sizeof(Qcow2DiskSnapshot) + extra);
+        put(p + offsetof(Qcow2DiskSnapshot, id_str_size), 2, name);
+        put(p + offsetof(Qcow2DiskSnapshot, name_size), 2, name);
+        put(p + offsetof(Qcow2DiskSnapshot, extra_data_size), 4, extra);
+    }
     create("size=1M");
-    poke(AT(nb_snapshots), 4, 1);
-    poke(AT(snapshots_offset), 8, 0);
+    fd = open(path, O_WRONLY);
+    g_assert_cmpint(pwrite(fd, table, QCOW2_MAX_SNAPSHOT_TABLE, TABLE), ==, QCOW2_MAX_SNAPSHOT_TABLE);
+    close(fd);
+    poke(AT(nb_snapshots), 4, n);
+    poke(AT(snapshots_offset), 8, TABLE);
     g_assert_cmpint(check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &r), ==, 0);
-    g_assert_cmpint(r.check_errors, ==, 0);
-    features = peek64(AT(incompatible_features));
-    g_assert_cmphex(features & QCOW2_INCOMPAT_CORRUPT, ==, 0);
-    g_assert_cmphex(peek64(AT(snapshots_offset)), !=, 0);
     g_assert_cmpint(check(0, &r), ==, 0);
-    g_assert_cmpint(r.leaks, ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks, ==, 0);
+    blk = try_open(0, &error_abort);
+    g_assert_cmpint(bdrv_snapshot_list(blk_bs(blk), &list), ==, n - 1);
+    g_free(list);
+    blk_unref(blk);
 }
 
 /* The header promises more snapshots than there can be. A repair leaves those that there can. */
@@ -270,6 +337,10 @@ int main(int argc, char **argv)
                     bad_sector_behind_snapshot_table);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/on-the-header",
                     snapshot_table_on_the_header);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/on-an-l2-table",
+                    snapshot_table_on_an_l2_table);
+    g_test_add_func("/qcow2/damaged-tables/snapshot-table/completed-one-is-too-big",
+                    completed_table_is_too_big);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/too-many", too_many_snapshots);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/ids", ids_of_snapshots);
     g_test_add_func("/qcow2/damaged-tables/snapshot-table/data-file", snapshots_of_a_data_file);
