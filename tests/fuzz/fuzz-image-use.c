@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is done to an image that a stranger sends: open, read all, ask for everything, change it, check,
- * repair. Two things must hold besides that nothing breaks: an image that was sound is so afterwards, and
- * a repair that says it has left nothing has left nothing.
+ * repair. Three things must hold besides that nothing breaks: an image that was sound is so afterwards, a
+ * repair that says it has left nothing has left nothing, and what can be opened before one can be after.
  */
 #include "fuzz-image.h"
 
@@ -193,7 +193,7 @@ static bool wants_writes(const FuzzRecord *r)
 /* Neither damage nor leaks, or -errno. */
 static int check_finds(const uint8_t *head, BdrvCheckMode fix, BdrvCheckResult *res)
 {
-    BlockBackend *blk = open_image(head, BDRV_O_CHECK | (fix ? BDRV_O_RDWR : 0));
+    BlockBackend *blk = open_image(head, BDRV_O_CHECK | (fix ? BDRV_O_RDWR | BDRV_O_UNMAP : 0));
     int ret;
 
     memset(res, 0, sizeof(*res));
@@ -210,8 +210,17 @@ static bool is_clean(const BdrvCheckResult *res)
     return !res->corruptions && !res->leaks && !res->check_errors;
 }
 
+static bool opens(const uint8_t *head, int flags)
+{
+    BlockBackend *blk = open_image(head, flags);
+
+    blk_unref(blk);
+    return blk != NULL;
+}
+
 static void check_and_repair(const uint8_t *head, bool sound)
 {
+    const bool opened = opens(head, 0);
     BdrvCheckResult res, again;
     int ret = check_finds(head, 0, &res);
 
@@ -223,6 +232,10 @@ static void check_and_repair(const uint8_t *head, bool sound)
         return;
     }
     ret = check_finds(head, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS, &res);
+    if (!opens(head, BDRV_O_CHECK) || (opened && !opens(head, 0))) {
+        fuzz_fail("a repair (%d, fixed %d and %d leaks) made an image that does not open", ret,
+                  res.corruptions_fixed, res.leaks_fixed);
+    }
     if (ret || !is_clean(&res)) {
         return;
     }
