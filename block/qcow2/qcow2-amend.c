@@ -11,6 +11,7 @@
 #include "qemu/host-utils.h"
 #include "qcow2-lazy.h"
 #include "qcow2-snapshot.h"
+#include "qcow2-write.h"
 #include "qcow2-writeback.h"
 
 const BlockCreateOption qcow2_amend_table[] = {
@@ -195,7 +196,10 @@ static void coroutine_fn become_exact(CoCall *call)
     BDRVQcow2State *s = a->bs->opaque;
 
     s->lazy = false;
-    call->ret = qcow2_co_writeback_all(a->bs);
+    call->ret = qcow2_co_begin_change(a->bs);
+    if (call->ret == 0) {
+        call->ret = qcow2_co_writeback_all(a->bs);
+    }
     if (call->ret == 0) {
         call->ret = qcow2_co_lazy_end(a->bs);
     }

@@ -84,7 +84,8 @@ static void coroutine_fn compare_block(Qcow2Check *c, BdrvCheckMode fix, uint64_
     int ret;
     g_autofree uint8_t *block = read_block(c, index, &ret);
 
-    if (ret == 0 && !block && !qcow2_refmap_any(&c->map, first, count)) {
+    if (ret == 0 && !block && !qcow2_refmap_any(&c->map, first, count) &&
+        !qcow2_refmap_any(&c->beyond, first, count)) {
         return;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -267,7 +268,8 @@ int coroutine_fn qcow2_check_copied_flags(Qcow2Check *c)
         if (host >= c->file_bytes || !qcow2_check_spend(c, s->cluster_size)) {
             continue;
         }
-        ret = flags_of_table(c, host, repair);
+        /* One that is not where a table can be is some other cluster's, too. */
+        ret = flags_of_table(c, host, repair && !qcow2_in_cluster(s, host));
         if (ret < 0) {
             c->r->check_errors++;
             return ret;

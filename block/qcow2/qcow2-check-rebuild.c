@@ -56,12 +56,14 @@ static int take(Qcow2Check *c, uint64_t count, uint64_t *from, uint64_t *cluster
 static int plan_blocks(Qcow2Check *c, Plan *p, uint64_t first, uint64_t *last)
 {
     BDRVQcow2State *s = c->bs->opaque;
+    const uint64_t counters = UINT64_C(1) << s->refblock_bits;
 
     for (uint64_t i = first >> s->refblock_bits; i << s->refblock_bits <= *last; i++) {
         uint64_t start = i << s->refblock_bits, at;
         int ret;
 
-        if (!qcow2_refmap_any(&c->map, start, UINT64_C(1) << s->refblock_bits) || *entry_of(p, i)) {
+        if ((!qcow2_refmap_any(&c->map, start, counters) && !qcow2_refmap_any(&c->beyond, start, counters)) ||
+            *entry_of(p, i)) {
             continue;
         }
         ret = take(c, 1, &p->scan, &at);
@@ -82,7 +84,8 @@ static int plan_blocks(Qcow2Check *c, Plan *p, uint64_t first, uint64_t *last)
 static int plan(Qcow2Check *c, Plan *p)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    uint64_t last = MAX(c->nb_clusters, 1) - 1; /* a file may have become empty: the header stays */
+    /* A file may have become empty: the header stays. */
+    uint64_t last = MAX(MAX(c->nb_clusters, c->beyond_end), 1) - 1;
     int ret = plan_blocks(c, p, 0, &last);
 
     while (ret == 0) {

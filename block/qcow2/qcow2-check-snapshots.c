@@ -274,7 +274,7 @@ static int coroutine_fn give_up_old_table(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t first = c->snapshots_offset >> s->cluster_bits;
-    uint64_t end = first + DIV_ROUND_UP(c->snapshots_bytes, s->cluster_size);
+    uint64_t end = first + c->snapshots_clusters;
     int ret = 0;
 
     qcow2_map_remove(s, QCOW2_META_SNAPSHOTS, c->snapshots_offset, c->snapshots_bytes);
@@ -314,7 +314,7 @@ int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *c)
         c->r->check_errors++;
         return ret;
     }
-    if (c->snapshots_counted) {
+    if (c->snapshots_clusters) {
         ret = give_up_old_table(c);
     }
     if (ret == 0) {

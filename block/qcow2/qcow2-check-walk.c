@@ -27,6 +27,7 @@ static int note_beyond(Qcow2Check *c, uint64_t offset, uint64_t bytes)
 
     for (uint64_t i = MAX(first, end); i <= last && i < limit && ret == 0; i++) {
         ret = qcow2_refmap_get(&c->beyond, i) ? 0 : qcow2_refmap_add(&c->beyond, i);
+        c->beyond_end = MAX(c->beyond_end, i + 1);
     }
     return ret;
 }
@@ -34,8 +35,9 @@ static int note_beyond(Qcow2Check *c, uint64_t offset, uint64_t bytes)
 int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t bytes)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    uint64_t last = (offset + bytes - 1) >> s->cluster_bits;
     uint64_t limit = c->file_bytes + s->cluster_size; /* the last cluster may be cut short */
+    uint64_t last;
+    int ret = 0;
 
     if (bytes == 0) {
         return 0;
@@ -46,12 +48,15 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
                         " one cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
                         offset, bytes);
         c->r->corruptions++;
-        return note_beyond(c, offset, bytes);
+        ret = note_beyond(c, offset, bytes);
+        if (ret < 0 || offset >= c->file_bytes) {
+            return ret;
+        }
+        bytes = c->file_bytes - offset; /* what there is of it is in use */
     }
+    last = (offset + bytes - 1) >> s->cluster_bits;
     c->nb_clusters = MAX(c->nb_clusters, last + 1);
     for (uint64_t i = offset >> s->cluster_bits; i <= last; i++) {
-        int ret;
-
         if (qcow2_refmap_get(&c->map, i) >= qcow2_check_most(c)) {
             qcow2_check_say("ERROR: overflow cluster offset=0x%" PRIx64, i << s->cluster_bits);
             qcow2_check_say("Use qemu-img amend to increase the refcount entry width or qemu-img"
@@ -73,6 +78,7 @@ int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t byte
 typedef struct Table {
     uint64_t offset;
     bool active;
+    bool astray;   /* not where a table can be: what is there may be something else's */
     bool hopeless; /* writing to it would hit something else: leave it */
 } Table;
 
@@ -97,8 +103,7 @@ static int coroutine_fn check_compressed(Qcow2Check *c, const Table *t, unsigned
     if (word[1]) {
         qcow2_check_say("ERROR compressed cluster %u with non-zero subcluster allocation bitmap,"
                         " entry=0x%" PRIx64, index, entry);
-        c->r->corruptions++;
-        return 0;
+        c->r->corruptions++; /* but readers do not mind */
     }
     qcow2_compressed_span(s, entry, &start, &bytes);
     if (t->active) {
@@ -143,7 +148,7 @@ static int coroutine_fn check_allocated(Qcow2Check *c, Table *t, unsigned index,
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t host = word[0] & QCOW2_L2_OFFSET_MASK;
-    bool fix = c->fix & BDRV_FIX_ERRORS;
+    bool fix = (c->fix & BDRV_FIX_ERRORS) && !t->astray;
     bool has_data = s->extended ? word[1] & QCOW2_BITMAP_ALL_ALLOC : !(word[0] & QCOW2_OFLAG_ZERO);
 
     if ((word[1] >> 32) & word[1]) {
@@ -159,7 +164,7 @@ static int coroutine_fn check_allocated(Qcow2Check *c, Table *t, unsigned index,
                             " entry corrupted.", host);
         } else {
             qcow2_check_say("%s offset=%" PRIx64 ": Preallocated cluster is not properly aligned;"
-                            " L2 entry corrupted.", qcow2_check_verb(c), host);
+                            " L2 entry corrupted.", fix ? "Repairing" : "ERROR", host);
             if (fix && (entry_to_zeroes(c, t, index) || t->hopeless)) {
                 return 0;
             }
@@ -202,7 +207,7 @@ static int coroutine_fn check_l2_entry(Qcow2Check *c, Table *t, unsigned index,
 static int coroutine_fn check_l2_table(Qcow2Check *c, uint64_t offset, bool active)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    Table t = { offset, active, false };
+    Table t = { .offset = offset, .active = active, .astray = qcow2_in_cluster(s, offset) };
     unsigned words = s->cluster_size / 8;
     int ret = 0;
 
@@ -276,8 +281,11 @@ int coroutine_fn qcow2_check_l1(Qcow2Check *c, uint64_t offset, uint32_t entries
     if (!entries) {
         return 0;
     }
+    if (offset < c->file_bytes && !qcow2_check_spend(c, bytes)) {
+        return 0;
+    }
     ret = qcow2_check_count(c, offset, bytes);
-    if (ret < 0 || offset >= c->file_bytes || !qcow2_check_spend(c, bytes)) {
+    if (ret < 0 || offset >= c->file_bytes) {
         return ret;
     }
     l1 = g_try_new(uint64_t, MIN(entries, L1_PIECE));
@@ -317,19 +325,21 @@ static int coroutine_fn walk_snapshots(Qcow2Check *c)
             ret = qcow2_check_l1(c, sn->l1_table_offset, sn->l1_size, false);
         }
     }
-    c->snapshots_counted =
-        c->snapshots_offset + c->snapshots_bytes < c->file_bytes + s->cluster_size;
+    c->snapshots_clusters = 0;
+    if (c->snapshots_offset < c->file_bytes) {
+        c->snapshots_clusters = DIV_ROUND_UP(MIN(c->snapshots_bytes, c->file_bytes - c->snapshots_offset),
+                                             s->cluster_size);
+    }
     return ret == 0 ? qcow2_check_count(c, c->snapshots_offset, c->snapshots_bytes) : ret;
 }
 
 /* --- refcount structures --- */
 
 /* A block behind the end: the file is made long enough for it, which leaves it empty. */
-static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset)
+static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset, Error **errp)
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t end = offset + s->cluster_size;
-    Error *err = NULL;
     int64_t length;
     int ret;
 
@@ -337,13 +347,12 @@ static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset)
         return -EINVAL; /* the sum may have wrapped around */
     }
     if (DIV_ROUND_UP(end, s->cluster_size) > INT_MAX) {
-        error_setg(&err, "Could not resize file: %s", g_strerror(EFBIG));
+        error_setg(errp, "Could not resize file: %s", g_strerror(EFBIG));
         ret = -EFBIG; /* more than can be checked */
     } else {
-        ret = bdrv_co_truncate(c->bs->file, end, false, PREALLOC_MODE_OFF, 0, &err);
+        ret = bdrv_co_truncate(c->bs->file, end, false, PREALLOC_MODE_OFF, 0, errp);
     }
     if (ret < 0) {
-        error_report_err(err);
         return ret;
     }
     length = bdrv_co_getlength(c->bs->file->bs);
@@ -354,9 +363,61 @@ static int coroutine_fn extend_for_block(Qcow2Check *c, uint64_t offset)
     c->nb_clusters = DIV_ROUND_UP((uint64_t)length, s->cluster_size);
     s->rc.file_end = MAX(s->rc.file_end, end);
     s->rc.zero_from = MAX(s->rc.zero_from, end);
-    c->r->corruptions--;
-    c->r->corruptions_fixed++;
     return 0;
+}
+
+static bool is_outside(const Qcow2Check *c, uint64_t host)
+{
+    const BDRVQcow2State *s = c->bs->opaque;
+
+    return host >> s->cluster_bits >= c->nb_clusters;
+}
+
+/*
+ * Before anything is counted, as what lies within the longer file counts. What cannot be done is told when it
+ * is the block's turn.
+ */
+static void coroutine_fn extend_for_blocks(Qcow2Check *c)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    const uint64_t before = c->nb_clusters;
+
+    for (uint64_t i = 0; i < s->rc.entries; i++) {
+        uint64_t host = s->rc.table[i];
+
+        if (!(host & ~QCOW2_REFTABLE_OFFSET_MASK) && !qcow2_in_cluster(s, host) &&
+            is_outside(c, host) && extend_for_block(c, host, NULL) == 0) {
+            c->outside_from = before;
+        }
+    }
+}
+
+/* What is to be said and done of a block that was outside when the check began. */
+static int coroutine_fn check_outside_block(Qcow2Check *c, uint64_t index, uint64_t host)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    Error *err = NULL;
+    int ret = 0;
+
+    qcow2_check_say("%s refcount block %" PRIu64 " is outside image", qcow2_check_verb(c), index);
+    if (!(c->fix & BDRV_FIX_ERRORS)) {
+        c->r->corruptions++;
+        return 0;
+    }
+    if (is_outside(c, host)) {
+        ret = extend_for_block(c, host, &err);
+    }
+    if (ret < 0) {
+        if (err) {
+            error_report_err(err);
+        }
+        qcow2_check_say("ERROR could not resize image: %s", g_strerror(-ret));
+        c->r->corruptions++;
+        c->rebuild = true;
+        return 0;
+    }
+    c->r->corruptions_fixed++;
+    return qcow2_check_count(c, host, s->cluster_size);
 }
 
 /* The entry is not 0. */
@@ -380,18 +441,8 @@ static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
         c->rebuild = true;
         return 0;
     }
-    if (host >> s->cluster_bits >= c->nb_clusters) {
-        qcow2_check_say("%s refcount block %" PRIu64 " is outside image", qcow2_check_verb(c),
-                        index);
-        c->r->corruptions++;
-        ret = c->fix & BDRV_FIX_ERRORS ? extend_for_block(c, host) : 0;
-        if (ret < 0) {
-            qcow2_check_say("ERROR could not resize image: %s", g_strerror(-ret));
-            c->rebuild = true;
-        } else if (c->fix & BDRV_FIX_ERRORS) {
-            return qcow2_check_count(c, host, s->cluster_size);
-        }
-        return 0;
+    if (is_outside(c, host) || (c->outside_from && host >> s->cluster_bits >= c->outside_from)) {
+        return check_outside_block(c, index, host);
     }
     ret = qcow2_check_count(c, host, s->cluster_size);
     references = qcow2_check_references(c, host >> s->cluster_bits);
@@ -406,8 +457,13 @@ static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
 int coroutine_fn qcow2_check_walk(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    int ret = qcow2_check_count(c, 0, s->cluster_size); /* the header */
+    int ret;
 
+    c->outside_from = 0;
+    if (c->fix & BDRV_FIX_ERRORS) {
+        extend_for_blocks(c);
+    }
+    ret = qcow2_check_count(c, 0, s->cluster_size); /* the header */
     if (ret == 0) {
         ret = qcow2_check_l1(c, s->l1_table_offset, s->l1_size, true);
     }

@@ -28,7 +28,9 @@ typedef struct Qcow2Check {
     BdrvCheckMode fix;
     Qcow2RefMap map;        /* references counted, more than a refcount can hold as well */
     Qcow2RefMap beyond;     /* clusters not far behind the end that something refers to */
+    uint64_t beyond_end;    /* no such cluster from here on */
     uint64_t file_bytes;
+    uint64_t outside_from;  /* the file ended with this cluster before it was made longer for refcount blocks, or 0 */
     uint64_t nb_clusters;   /* of the file and of what is referred to a little behind it */
     uint64_t highest;       /* the last cluster in use, by refcount or reference */
     uint64_t next_host;     /* where the next data cluster would not be fragmented; 0: anywhere */
@@ -39,7 +41,7 @@ typedef struct Qcow2Check {
     uint64_t *l2;           /* room for a table */
     GPtrArray *snapshots;   /* of Qcow2CheckSnapshot */
     uint64_t snapshots_offset, snapshots_bytes;
-    bool snapshots_counted; /* the file has that place */
+    uint64_t snapshots_clusters; /* the file has of it */
     GArray *freed;          /* of uint64_t: clusters that repairs made free */
     bool flags_stale;       /* references went after the copied flags were looked at */
     int64_t snapshot_errors; /* corruptions that writing the snapshot table anew would mend */
@@ -59,10 +61,15 @@ static inline uint32_t qcow2_check_most(const Qcow2Check *c)
     return MIN(s->refcount_max, (uint64_t)UINT32_MAX);
 }
 
-/* What the refcount of a cluster should be. */
+/*
+ * What the refcount of a cluster should be. One behind the end that something refers to must not be given out
+ * when the file gets there.
+ */
 static inline uint32_t qcow2_check_references(Qcow2Check *c, uint64_t cluster)
 {
-    return MIN(qcow2_refmap_get(&c->map, cluster), qcow2_check_most(c));
+    uint32_t counted = qcow2_refmap_get(&c->map, cluster);
+
+    return counted ? MIN(counted, qcow2_check_most(c)) : qcow2_refmap_get(&c->beyond, cluster);
 }
 
 /* Counts a reference to each cluster that @bytes from @offset on touch. 0 or -errno. */

@@ -98,6 +98,7 @@ static int coroutine_fn recount(Qcow2Check *c)
     qcow2_refmap_init(&c->map);
     qcow2_refmap_destroy(&c->beyond);
     qcow2_refmap_init(&c->beyond);
+    c->beyond_end = 0;
     return qcow2_check_walk(c);
 }
 

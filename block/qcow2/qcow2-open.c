@@ -591,12 +591,14 @@ static int open_image(BlockDriverState *bs, BlockOptions *options, int flags, Er
  */
 static int repair_dirty(BlockDriverState *bs, Error **errp)
 {
+    BDRVQcow2State *s = bs->opaque;
     BdrvCheckResult result;
     int ret = bdrv_check(bs, &result, BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
 
     if (ret == 0 && result.check_errors) {
         ret = -EIO;
     }
+    s->unclean = result.corruptions > 0; /* refcounts may be wrong still: the bit stays for the next to try */
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not repair dirty image");
     }
