@@ -69,7 +69,10 @@ static inline uint32_t qcow2_check_references(Qcow2Check *c, uint64_t cluster)
 {
     uint32_t counted = qcow2_refmap_get(&c->map, cluster);
 
-    return counted ? MIN(counted, qcow2_check_most(c)) : qcow2_refmap_get(&c->beyond, cluster);
+    if (counted) {
+        return MIN(counted, qcow2_check_most(c));
+    }
+    return cluster < c->beyond_end ? qcow2_refmap_get(&c->beyond, cluster) : 0;
 }
 
 /* Counts a reference to each cluster that @bytes from @offset on touch. 0 or -errno. */
