@@ -14,36 +14,54 @@
 #define L2_RESERVED UINT64_C(0x3f000000000001fe)
 
 /*
- * A region behind the end: new refcount structures that make the file longer must not get there. They
- * are smaller than what they describe, so a place far away is of no interest.
+ * The part of a region behind the end: neither new refcount structures, which make the file longer, nor data
+ * that is written later must get there. A place far away is of no interest before the file has doubled.
  */
 static int note_beyond(Qcow2Check *c, uint64_t offset, uint64_t bytes)
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t end = c->file_bytes >> s->cluster_bits, limit = 2 * end + 64;
+    uint64_t from = offset < c->file_bytes ? DIV_ROUND_UP(c->file_bytes, s->cluster_size) : end;
     uint64_t first = offset >> s->cluster_bits, span = MIN(bytes, limit << s->cluster_bits);
     uint64_t last = first + ((qcow2_in_cluster(s, offset) + span - 1) >> s->cluster_bits);
     int ret = 0;
 
-    for (uint64_t i = MAX(first, end); i <= last && i < limit && ret == 0; i++) {
-        ret = qcow2_refmap_get(&c->beyond, i) ? 0 : qcow2_refmap_add(&c->beyond, i);
+    for (uint64_t i = MAX(first, from); i <= last && i < limit && ret == 0; i++) {
+        ret = qcow2_refmap_add(&c->beyond, i);
         c->beyond_end = MAX(c->beyond_end, i + 1);
     }
     return ret;
 }
 
+/* A damaged offset may be so large that the end of the region wraps around. The last cluster may be cut short. */
+static bool is_in_file(const Qcow2Check *c, uint64_t offset, uint64_t bytes)
+{
+    uint64_t limit = c->file_bytes + ((BDRVQcow2State *)c->bs->opaque)->cluster_size;
+
+    return bytes < limit && offset < limit - bytes;
+}
+
+/* Of a region that begins with a cluster: those that are counted. */
+static uint64_t counted_clusters(const Qcow2Check *c, uint64_t offset, uint64_t bytes)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+
+    if (!is_in_file(c, offset, bytes)) {
+        bytes = offset < c->file_bytes ? c->file_bytes - offset : 0;
+    }
+    return DIV_ROUND_UP(bytes, s->cluster_size);
+}
+
 int coroutine_fn qcow2_check_count(Qcow2Check *c, uint64_t offset, uint64_t bytes)
 {
     BDRVQcow2State *s = c->bs->opaque;
-    uint64_t limit = c->file_bytes + s->cluster_size; /* the last cluster may be cut short */
     uint64_t last;
     int ret = 0;
 
     if (bytes == 0) {
         return 0;
     }
-    /* A damaged offset may be so large that the end of the region wraps around. */
-    if (bytes >= limit || offset >= limit - bytes) {
+    if (!is_in_file(c, offset, bytes)) {
         qcow2_check_say("ERROR: counting reference for region exceeding the end of the file by"
                         " one cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
                         offset, bytes);
@@ -325,11 +343,7 @@ static int coroutine_fn walk_snapshots(Qcow2Check *c)
             ret = qcow2_check_l1(c, sn->l1_table_offset, sn->l1_size, false);
         }
     }
-    c->snapshots_clusters = 0;
-    if (c->snapshots_offset < c->file_bytes) {
-        c->snapshots_clusters = DIV_ROUND_UP(MIN(c->snapshots_bytes, c->file_bytes - c->snapshots_offset),
-                                             s->cluster_size);
-    }
+    c->snapshots_clusters = counted_clusters(c, c->snapshots_offset, c->snapshots_bytes);
     return ret == 0 ? qcow2_check_count(c, c->snapshots_offset, c->snapshots_bytes) : ret;
 }
 
@@ -392,10 +406,23 @@ static void coroutine_fn extend_for_blocks(Qcow2Check *c)
     }
 }
 
+static int coroutine_fn count_block(Qcow2Check *c, uint64_t index, uint64_t host)
+{
+    BDRVQcow2State *s = c->bs->opaque;
+    int ret = qcow2_check_count(c, host, s->cluster_size);
+    uint32_t references = qcow2_refmap_get(&c->map, host >> s->cluster_bits);
+
+    if (ret == 0 && references != 1) {
+        qcow2_check_say("ERROR refcount block %" PRIu64 " refcount=%" PRIu32, index, references);
+        c->r->corruptions++;
+        c->rebuild = true;
+    }
+    return ret;
+}
+
 /* What is to be said and done of a block that was outside when the check began. */
 static int coroutine_fn check_outside_block(Qcow2Check *c, uint64_t index, uint64_t host)
 {
-    BDRVQcow2State *s = c->bs->opaque;
     Error *err = NULL;
     int ret = 0;
 
@@ -417,7 +444,7 @@ static int coroutine_fn check_outside_block(Qcow2Check *c, uint64_t index, uint6
         return 0;
     }
     c->r->corruptions_fixed++;
-    return qcow2_check_count(c, host, s->cluster_size);
+    return count_block(c, index, host);
 }
 
 /* The entry is not 0. */
@@ -425,8 +452,6 @@ static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
 {
     BDRVQcow2State *s = c->bs->opaque;
     uint64_t entry = s->rc.table[index], host = entry & QCOW2_REFTABLE_OFFSET_MASK;
-    uint32_t references;
-    int ret;
 
     if (entry & ~QCOW2_REFTABLE_OFFSET_MASK) {
         qcow2_check_say("ERROR refcount table entry %" PRIu64 " has reserved bits set", index);
@@ -444,14 +469,7 @@ static int coroutine_fn check_refblock(Qcow2Check *c, uint64_t index)
     if (is_outside(c, host) || (c->outside_from && host >> s->cluster_bits >= c->outside_from)) {
         return check_outside_block(c, index, host);
     }
-    ret = qcow2_check_count(c, host, s->cluster_size);
-    references = qcow2_check_references(c, host >> s->cluster_bits);
-    if (ret == 0 && references != 1) {
-        qcow2_check_say("ERROR refcount block %" PRIu64 " refcount=%" PRIu32, index, references);
-        c->r->corruptions++;
-        c->rebuild = true;
-    }
-    return ret;
+    return count_block(c, index, host);
 }
 
 int coroutine_fn qcow2_check_walk(Qcow2Check *c)

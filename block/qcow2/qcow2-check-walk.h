@@ -27,7 +27,7 @@ typedef struct Qcow2Check {
     BdrvCheckResult *r;
     BdrvCheckMode fix;
     Qcow2RefMap map;        /* references counted, more than a refcount can hold as well */
-    Qcow2RefMap beyond;     /* clusters not far behind the end that something refers to */
+    Qcow2RefMap beyond;     /* references to clusters not far behind the end */
     uint64_t beyond_end;    /* no such cluster from here on */
     uint64_t file_bytes;
     uint64_t outside_from;  /* the file ended with this cluster before it was made longer for refcount blocks, or 0 */
@@ -67,12 +67,12 @@ static inline uint32_t qcow2_check_most(const Qcow2Check *c)
  */
 static inline uint32_t qcow2_check_references(Qcow2Check *c, uint64_t cluster)
 {
-    uint32_t counted = qcow2_refmap_get(&c->map, cluster);
+    uint64_t n = qcow2_refmap_get(&c->map, cluster);
 
-    if (counted) {
-        return MIN(counted, qcow2_check_most(c));
+    if (cluster < c->beyond_end) {
+        n += qcow2_refmap_get(&c->beyond, cluster);
     }
-    return cluster < c->beyond_end ? qcow2_refmap_get(&c->beyond, cluster) : 0;
+    return MIN(n, qcow2_check_most(c));
 }
 
 /* Counts a reference to each cluster that @bytes from @offset on touch. 0 or -errno. */

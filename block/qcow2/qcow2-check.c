@@ -160,7 +160,7 @@ static int coroutine_fn replace_structures(Qcow2Check *c)
     int ret = 0;
 
     qcow2_check_say("Rebuilding refcount structure");
-    for (int i = 0; i < 3 && c->rebuild && ret == 0; i++) {
+    for (int i = 0; i < 3 && c->rebuild && ret == 0 && !c->budget_told; i++) {
         ret = rebuild_once(c);
     }
     if (ret < 0) {

@@ -127,6 +127,67 @@ static void rebuild_with_an_entry_behind_the_end(void)
     expect_no_cross_link();
 }
 
+/* Two entries name it: what is written through one does not show in the other. */
+static void rebuild_with_two_entries_behind_the_end(void)
+{
+    uint64_t named;
+    BlockBackend *blk;
+    BdrvCheckResult r;
+
+    create("size=1M");
+    named = file_length() + 6 * CLUSTER;
+    make_longer(named - 2 * CLUSTER);
+    poke(l2_table() + 8 * 6, 8, QCOW2_OFLAG_COPIED | named);
+    poke(l2_table() + 8 * 7, 8, QCOW2_OFLAG_COPIED | named);
+    poke(counter((peek64(l2_table()) & QCOW2_L2_OFFSET_MASK) / CLUSTER), 2, 0);
+    check(REPAIR, &r);
+    blk = try_open(BDRV_O_RDWR, &error_abort);
+    fill(blk, 6, 6, 3);
+    expect_bytes(blk, 6, 6, 3);
+    expect_bytes(blk, 7, 7, 0);
+    blk_unref(blk);
+}
+
+/* A refcount block behind the end for two ranges: each gets its own. */
+static void shared_refcount_block_behind_the_end(void)
+{
+    uint64_t named;
+    BdrvCheckResult r;
+
+    create("size=1M");
+    named = file_length() + 6 * CLUSTER;
+    poke(counter(named / CLUSTER), 2, 2);
+    poke(peek64(AT(refcount_table_offset)) + 8, 8, named);
+    poke(peek64(AT(refcount_table_offset)) + 16, 8, named);
+    g_assert_cmpint(check(REPAIR, &r), ==, 0);
+    g_assert_cmpint(check(0, &r), ==, 0);
+    g_assert_cmpint(r.corruptions + r.leaks + r.check_errors, ==, 0);
+}
+
+/* The last cluster of a table that ends with less than a cluster behind the end: nothing of it is leaked. */
+static void moved_snapshot_table_is_not_leaked(void)
+{
+    const uint64_t table = 16 * CLUSTER;
+    uint8_t count[2];
+    BdrvCheckResult r;
+    int fd;
+
+    create("size=1M");
+    make_longer(table + CLUSTER);
+    poke(counter(16), 2, 1);
+    poke(counter(17), 2, 1);
+    poke(table + offsetof(Qcow2DiskSnapshot, id_str_size), 2, 10);
+    poke(table + offsetof(Qcow2DiskSnapshot, name_size), 2, 65535);
+    poke(AT(nb_snapshots), 4, 1); /* without extra data: incomplete */
+    poke(AT(snapshots_offset), 8, table);
+    g_assert_cmpint(check(REPAIR, &r), ==, 0);
+    g_assert_cmphex(peek64(AT(snapshots_offset)), !=, table);
+    fd = open(path, O_RDONLY);
+    g_assert_cmpint(pread(fd, count, 2, counter(17)), ==, 2);
+    close(fd);
+    g_assert_cmpint(count[0] | count[1], ==, 0);
+}
+
 /* The file is made longer for a refcount block: what an entry names there is in use. */
 static void refcount_block_behind_the_end(void)
 {
@@ -210,6 +271,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/repair-keeps/l1-table-cut-off", l1_table_cut_off);
     g_test_add_func("/qcow2/repair-keeps/snapshot-table-cut-off", snapshot_table_cut_off);
     g_test_add_func("/qcow2/repair-keeps/entry-behind-the-end", rebuild_with_an_entry_behind_the_end);
+    g_test_add_func("/qcow2/repair-keeps/entries-behind-the-end", rebuild_with_two_entries_behind_the_end);
+    g_test_add_func("/qcow2/repair-keeps/refcount-block-of-two-ranges", shared_refcount_block_behind_the_end);
+    g_test_add_func("/qcow2/repair-keeps/nothing-of-a-moved-table", moved_snapshot_table_is_not_leaked);
     g_test_add_func("/qcow2/repair-keeps/what-a-longer-file-holds", refcount_block_behind_the_end);
     g_test_add_func("/qcow2/repair-keeps/dirty-bit", dirty_bit_of_what_is_still_corrupt);
     g_test_add_func("/qcow2/repair-keeps/data-an-l1-entry-points-into", l2_table_within_data);
