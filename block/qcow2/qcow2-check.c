@@ -5,6 +5,7 @@
 #include "qemu/error-report.h"
 
 #include "qcow2-check-walk.h"
+#include "qcow2-file-end.h"
 #include "qcow2-header-io.h"
 #include "qcow2-l2cache.h"
 #include "qcow2-lazy.h"
@@ -267,9 +268,11 @@ static int coroutine_fn count_again(Qcow2Check *c)
 {
     BDRVQcow2State *s = c->bs->opaque;
     BlockFragInfo bfi = c->r->bfi;
-    int64_t length = bdrv_co_getlength(c->bs->file->bs);
+    int64_t length;
     int ret;
 
+    qcow2_file_end_trim(c->bs); /* what stays when the image is closed */
+    length = bdrv_co_getlength(c->bs->file->bs);
     if (length <= (int64_t)c->file_bytes) {
         return MIN(length, 0);
     }
