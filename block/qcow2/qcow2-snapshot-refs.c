@@ -152,13 +152,18 @@ int coroutine_fn qcow2_co_tree_plausible(BlockDriverState *bs, const uint64_t *l
     uint64_t repeated = 0;
     uint32_t n = 0;
 
-    if ((uint64_t)entries << s->l2_bits <= MAX_REPEATED) {
+    /* Most of a large table names none. */
+    for (uint32_t i = 0; i < entries; i++) {
+        n += (l1[i] & QCOW2_L1_OFFSET_MASK) != 0;
+    }
+    if ((uint64_t)n << s->l2_bits <= MAX_REPEATED) {
         return 0;
     }
-    tables = g_try_new(uint64_t, entries);
+    tables = g_try_new(uint64_t, n);
     if (!tables) {
         return -ENOMEM;
     }
+    n = 0;
     for (uint32_t i = 0; i < entries; i++) {
         if (l1[i] & QCOW2_L1_OFFSET_MASK) {
             tables[n++] = l1[i] & QCOW2_L1_OFFSET_MASK;
