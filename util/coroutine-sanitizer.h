@@ -5,7 +5,7 @@
  * and loses its coroutine (co_sanitizer_birth, _planted, _death, _leader), around a switch
  * (co_sanitizer_leave, _jump, _arrive), and around a look at what other threads change
  * (co_sanitizer_peek_begin, _end). In an ordinary build those around a switch are empty, so
- * that it stays in tail position; the others tell Valgrind.
+ * that it stays in tail position, and those around a look, too; the first tell Valgrind.
  */
 #ifndef UTIL_COROUTINE_SANITIZER_H
 #define UTIL_COROUTINE_SANITIZER_H
